@@ -1,0 +1,42 @@
+"""What an attack is: options, needs, a reference, and a claim."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from safelight.catalog import Reference
+from safelight.stats.seeds import Seeds
+from safelight.threats.observation import Needs, SplitObservation
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One picture per victim, [n, channels, height, width] in [0, 1], and how it came about."""
+
+    images: Tensor
+    provenance: dict[str, float] = field(default_factory=dict)
+
+
+class InversionAttack(ABC):
+    """Rebuilds the victims' pictures from their messages.
+
+    A subclass is a frozen dataclass: its fields are its options everywhere. It reads nothing of
+    the observation beyond ``needs``, leaves the target as it was, and depends on nothing random
+    but ``rng``.
+    """
+
+    reference: ClassVar[Reference]
+    needs: ClassVar[Needs]
+
+    @property
+    def access(self) -> str:
+        """What the attack uses of the model, in the field's words."""
+        if self.needs.weights:
+            return "white-box"
+        return "black-box queries" if self.needs.queries else "no queries"
+
+    @abstractmethod
+    def run(self, seen: SplitObservation, rng: Seeds) -> Reconstruction:
+        """Rebuild every victim from what is seen."""

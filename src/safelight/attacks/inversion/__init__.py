@@ -1,0 +1,1 @@
+"""Inversion: rebuild the picture that a device is sending right now."""

@@ -1,0 +1,174 @@
+"""Everything an audit needs before its first cell, checked before anything is written."""
+
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from safelight import catalog
+from safelight.attacks.attack import InversionAttack
+from safelight.cache import Cache
+from safelight.data.roles import Roles, deal
+from safelight.errors import DataError, PlanError
+from safelight.metrics.identity import line_up
+from safelight.metrics.image import SMALLEST
+from safelight.plan.plan import Plan
+from safelight.record.record import Component, Measurement, Provenance, Role, TargetFacts
+from safelight.record.verdict import FEWEST_VICTIMS, LEVEL, LINE_UP
+from safelight.stats.intervals import clopper_pearson
+from safelight.targets.cut import cut, cut_points
+from safelight.targets.load import load_target
+from safelight.targets.target import Target
+from safelight.threats.split_inference import SplitInference
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A resolved plan: the components built, the pictures dealt, the target loaded."""
+
+    plan: Plan
+    device: torch.device
+    threats: list[SplitInference]
+    attacks: list[InversionAttack]
+    roles: Roles
+    target: Target
+    suspects: Tensor
+    cache: Cache
+
+
+def prepare(plan: Plan) -> Setting:
+    """Resolve a plan.
+
+    Raises:
+        PlanError, DataError, LoadError: it cannot be run as it is written.
+    """
+    device = _device(plan.device)
+    threats = [t for one in plan.threats for t in catalog.expand("threat", one.name, one.options)]
+    attacks = [a for one in plan.attacks for a in catalog.expand("attack", one.name, one.options)]
+    for kind, built in (("threat", threats), ("attack", attacks)):
+        for position, one in enumerate(built):
+            if one in built[:position]:
+                name = catalog.name_of(one)
+                raise PlanError(f"{kind} {name} stands in the plan twice; remove one or change it")
+    roles = deal(plan.data)
+    if len(roles.victims) < FEWEST_VICTIMS:
+        raise DataError(
+            f"{len(roles.victims)} victims are too few to judge; "
+            f"set data.victims.count to {FEWEST_VICTIMS} or more"
+        )
+    if min(roles.victims.shape[1:]) < SMALLEST:
+        raise DataError(
+            f"pictures of {list(roles.victims.shape)} are smaller than the {SMALLEST} pixels that "
+            "SSIM needs; set data.size"
+        )
+    victims, holdout = roles.victims.to(device), roles.holdout.to(device)
+    suspects = line_up(holdout, victims, LINE_UP)
+    cache = Cache()
+    target = load_target(plan.target, roles, device, cache)
+    for threat in threats:
+        cut(target.model, threat.cut, roles.victims.shape)
+    return Setting(plan, device, threats, attacks, roles, target, suspects, cache)
+
+
+def describe_roles(roles: Roles) -> list[Role]:
+    """Return what the record says of the pictures."""
+    return [
+        Role(
+            name=name,
+            source=images.source,
+            count=len(images),
+            classes=images.class_counts(),
+            sha256=images.sha256(),
+        )
+        for name, images in roles.items()
+    ]
+
+
+def describe_target(setting: Setting) -> TargetFacts:
+    """Return what the record says of the target; accuracy on victims and holdout together."""
+    target, roles = setting.target, setting.roles
+    images = torch.cat([roles.victims.images, roles.holdout.images]).to(setting.device)
+    labels = torch.cat([roles.victims.labels, roles.holdout.labels]).to(setting.device)
+    hits = target.correct(images, labels)
+    low, high = clopper_pearson(hits, len(labels), LEVEL)
+    accuracy = Measurement(
+        value=hits / len(labels),
+        low=low,
+        high=high,
+        level=LEVEL,
+        n=len(labels),
+        seeds=1,
+        chance=1 / len(roles.victims.classes),
+        worse="lower",
+        unit="share",
+    )
+    return TargetFacts(
+        name=target.name,
+        parameters=target.parameters(),
+        weights_sha256=target.weights_sha256(),
+        trained_on=target.trained_on,
+        accuracy=accuracy,
+        cut_points={
+            name: list(shape)
+            for name, shape in cut_points(target.model, roles.victims.shape).items()
+        },
+        facts=target.facts,
+    )
+
+
+def describe_component(kind: str, component: Any) -> Component:
+    """Return what the record says of a component, with every option as resolved."""
+    summary = (type(component).__doc__ or "").strip().split("\n")[0]
+    return Component(
+        kind=kind,
+        name=catalog.name_of(component),
+        options=asdict(component),
+        summary=summary,
+        bibtex=component.reference.bibtex(),
+    )
+
+
+def describe_provenance(setting: Setting) -> Provenance:
+    """Return where, when and with what the audit runs."""
+    packages = ("torch", "numpy", "scipy", "datasets")
+    device = str(setting.device)
+    if setting.device.type == "cuda":
+        device = torch.cuda.get_device_name(setting.device)
+    return Provenance(
+        safelight=metadata.version("safelight"),
+        commit=_commit(),
+        python=platform.python_version(),
+        packages={name: metadata.version(name) for name in packages},
+        machine=f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+        device=device,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise PlanError(f"cannot use device {name!r}: {reason}; use cpu") from None
+    return device
+
+
+def _commit() -> str:
+    """Return the commit of safelight's own source, if it runs from a checkout."""
+    here = Path(sys.modules["safelight"].__file__ or ".").parent
+    if not (here.parents[1] / ".git").exists():
+        return ""
+    git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -1,0 +1,1 @@
+"""What anyone could claim without the model, and whether the attack works at all."""

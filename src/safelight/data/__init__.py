@@ -1,0 +1,1 @@
+"""Pictures, and who may see them."""

@@ -1,0 +1,156 @@
+"""Deal pictures into roles that share none: private, public, victims, holdout."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from safelight import catalog
+from safelight.data.images import ImageSet
+from safelight.data.sources import embedded, folder, hub
+from safelight.data.sources.source import Split
+from safelight.errors import DataError
+from safelight.plan.plan import DataPlan, RolePlan
+from safelight.stats.seeds import Seeds
+
+#: Drawn in this order, so that the victims stay the same when the attacker gets more pictures.
+ORDER = ("private", "victims", "holdout", "public")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Disjoint sets of pictures: no content hash is in two of them.
+
+    ``private``: what the target was trained on (None if unknown). ``public``: the attacker's.
+    ``victims``: what the attacker wants to see. ``holdout``: look-alikes to name victims among.
+    """
+
+    private: ImageSet | None
+    public: ImageSet
+    victims: ImageSet
+    holdout: ImageSet
+
+    def items(self) -> list[tuple[str, ImageSet]]:
+        """Return (name, set) for each role that is there."""
+        sets = {name: getattr(self, name) for name in ORDER}
+        return [(name, images) for name, images in sets.items() if images is not None]
+
+
+def open_split(source: str, split: str, plan: DataPlan) -> Split:
+    """Find a source: embedded, a folder, a mirror in SAFELIGHT_DATA, or the hub.
+
+    Raises:
+        DataError: nothing has that name, or it cannot be read.
+    """
+    if source == "embedded":
+        return embedded.open_split(split)
+    mirror = Path(os.environ.get("SAFELIGHT_DATA", "")) / source
+    for place in (Path(source), mirror):
+        if place.is_dir():
+            return folder.open_split(place, split, plan.size, plan.channels)
+    if source in hub.NAMES or source.count("/") == 1:
+        return hub.open_split(source, split, plan.size, plan.channels)
+    raise DataError(
+        f"{catalog.unknown('data source', source, ['embedded', *hub.NAMES])}, "
+        "or give a hub name (owner/name) or an existing folder"
+    )
+
+
+def deal(plan: DataPlan) -> Roles:
+    """Draw every role of a plan.
+
+    Roles that name the same source and split are dealt from one shuffled pool; pools that
+    differ must not share pictures.
+
+    Raises:
+        DataError: a pool is too small, a class is empty, pictures differ in shape or classes
+            between roles, or two roles share a picture.
+    """
+    pools: dict[tuple[str, str], _Pool] = {}
+    drawn: dict[str, ImageSet] = {}
+    for name in ORDER:
+        role: RolePlan | None = getattr(plan, name)
+        if role is None:
+            continue
+        key = (role.source or plan.source, role.split)
+        if key not in pools:
+            pools[key] = _Pool(open_split(*key, plan), Seeds(plan.seed, ("roles", *key)))
+        drawn[name] = pools[key].draw(name, role.count)
+    _check_alike(drawn)
+    _check_disjoint(drawn)
+    return Roles(drawn.get("private"), drawn["public"], drawn["victims"], drawn["holdout"])
+
+
+class _Pool:
+    """The rows of one split that no role has taken yet, in a seeded order."""
+
+    def __init__(self, split: Split, seeds: Seeds) -> None:
+        self.split = split
+        rng = np.random.default_rng(seeds.integer())
+        self.left: NDArray[np.int64] = rng.permutation(len(split.labels))
+
+    def draw(self, role: str, count: int | None) -> ImageSet:
+        """Take ``count`` rows, as evenly over the classes as whole numbers allow."""
+        if count is None:
+            rows, self.left = self.left, self.left[:0]
+            if len(rows) == 0:
+                raise DataError(
+                    f"nothing is left of {self.split.source} for data.{role}; "
+                    "give the roles before it a count"
+                )
+        else:
+            rows = self._balanced(role, count)
+            self.left = self.left[~np.isin(self.left, rows)]
+        return ImageSet(
+            torch.from_numpy(self.split.pictures(rows)),
+            torch.from_numpy(self.split.labels[rows]),
+            self.split.classes,
+            self.split.source,
+        )
+
+    def _balanced(self, role: str, count: int) -> NDArray[np.int64]:
+        classes = self.split.classes
+        labels = self.split.labels[self.left]
+        taken = []
+        for index, name in enumerate(classes):
+            share = count // len(classes) + (index < count % len(classes))
+            rows = self.left[labels == index]
+            if len(rows) < share:
+                state = "is empty" if len(rows) == 0 else f"has only {len(rows)} pictures left"
+                raise DataError(
+                    f"class {name!r} of {self.split.source} {state} but data.{role} needs {share}; "
+                    f"lower data.{role}.count or add pictures"
+                )
+            taken.append(rows[:share])
+        # Interleave the classes, so that any prefix of a role is nearly balanced too.
+        rank = np.concatenate([np.arange(len(rows)) for rows in taken])
+        return np.concatenate(taken)[np.argsort(rank, kind="stable")]
+
+
+def _check_alike(drawn: dict[str, ImageSet]) -> None:
+    first, reference = next(iter(drawn.items()))
+    for name, images in drawn.items():
+        if images.shape != reference.shape:
+            raise DataError(
+                f"data.{name} has pictures of shape {list(images.shape)}, data.{first} of "
+                f"{list(reference.shape)}; set data.size and data.channels"
+            )
+    if drawn["victims"].classes != drawn["holdout"].classes:
+        raise DataError(
+            "data.victims and data.holdout name different classes; take both from one source"
+        )
+
+
+def _check_disjoint(drawn: dict[str, ImageSet]) -> None:
+    owner: dict[str, str] = {}
+    for name, images in drawn.items():
+        shared = [owner[content] for content in images.content_hashes() if content in owner]
+        if shared:
+            raise DataError(
+                f"data.{name} and data.{shared[0]} share {len(shared)} identical pictures; "
+                "take them from splits that do not overlap"
+            )
+        owner.update(dict.fromkeys(images.content_hashes(), name))

@@ -1,0 +1,34 @@
+"""A folder on this machine: one subfolder of pictures a class, or parquet files."""
+
+import tempfile
+from pathlib import Path
+
+import datasets
+
+from safelight.data.sources.source import Split
+from safelight.data.sources.table import as_split
+from safelight.errors import DataError
+
+
+def open_split(folder: Path, split: str, size: int | None, channels: int | None) -> Split:
+    """Open one split of a folder in any layout that ``datasets`` reads.
+
+    Raises:
+        DataError: the folder has no such split, or nothing that can be read.
+    """
+    try:
+        # A private, passing cache: other people's pictures are not left in a shared one.
+        with tempfile.TemporaryDirectory() as cache:
+            rows = datasets.load_dataset(
+                str(folder), split=split, cache_dir=cache, keep_in_memory=True
+            )
+    except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(
+            f"cannot read split {split!r} of {folder}: {_first_line(error)}; check data.*.split, "
+            "and that the folder holds one subfolder of pictures per class, or parquet files"
+        ) from None
+    return as_split(rows, folder.name, size, channels)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".;") or type(error).__name__

@@ -1,0 +1,45 @@
+"""How alike two pictures are. All take and return batches; higher SSIM and PSNR mean more leaked."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the field's name for it
+
+#: PSNR is capped here: below a squared error of 1e-12 float32 pixels no longer tell.
+PSNR_CAP = 120.0
+
+#: Side of the SSIM window; smaller pictures cannot be scored.
+SMALLEST = 7
+
+
+def mse(claim: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared error per picture, [n]; 0 is perfect.
+
+    Both [n, channels, height, width] with pixels in [0, 1].
+    """
+    return (claim - truth).square().flatten(1).mean(1)
+
+
+def psnr(claim: Tensor, truth: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio per picture in dB, [n]: 10 log10(1 / MSE), at most 120."""
+    return -10 * mse(claim, truth).clamp_min(10 ** (-PSNR_CAP / 10)).log10()
+
+
+def ssim(claim: Tensor, truth: Tensor) -> Tensor:
+    """Structural similarity per picture, [n], in [-1, 1] (Wang et al. 2004, equation 13).
+
+    A 7x7 uniform window over the valid area, sample covariances and the mean over channels, as in
+    scikit-image and hence the split-inference literature, but with the data range fixed at 1: the literature takes the range of the
+    reconstruction, which makes a flat reconstruction look private. Differentiable.
+
+    Both [n, channels, height, width] with pixels in [0, 1], at least 7x7.
+    """
+    c1, c2 = 0.01**2, 0.03**2  # (K L)^2 with data range L = 1
+    moments = torch.stack([claim, truth, claim * claim, truth * truth, claim * truth])
+    local = F.avg_pool2d(moments.flatten(0, 1), SMALLEST, stride=1).unflatten(0, (5, -1))
+    x, y, xx, yy, xy = local
+    luminance = (2 * x * y + c1) / (x * x + y * y + c1)
+    unbiased = SMALLEST**2 / (SMALLEST**2 - 1)  # sample, not population, (co)variances
+    covariance = unbiased * (xy - x * y)
+    variances = unbiased * (xx - x * x + yy - y * y)
+    contrast = (2 * covariance + c2) / (variances + c2)
+    return (luminance * contrast).flatten(1).mean(1)

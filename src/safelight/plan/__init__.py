@@ -1,0 +1,1 @@
+"""What to run, as the user writes it."""

@@ -1,0 +1,180 @@
+"""The plan of an audit: frozen models, read from TOML, with overrides from the command line."""
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from safelight import catalog
+from safelight.errors import PlanError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RolePlan(_Strict):
+    """Which pictures play one role: a split, optionally sliced, of the data's source."""
+
+    split: str = Field("train", description="split, sliced as in train[:30000]")
+    source: str | None = Field(None, description="another source than the data's, if set")
+    count: int | None = Field(None, ge=1, description="draw this many, balanced over classes")
+
+
+class DataPlan(_Strict):
+    """The pictures and who may see them.
+
+    ``source`` is ``embedded``, a data set's name (``mnist``, ``fashion_mnist``, ``cifar10``),
+    a hub name with a slash, or a folder of images or parquet files.
+    """
+
+    source: str
+    seed: int = Field(0, description="draws the roles; the attack's seeds are separate")
+    size: int | None = Field(None, ge=8, description="resize and center-crop to this many pixels")
+    channels: int | None = Field(None, description="1 (gray) or 3 (color); as stored if unset")
+    private: RolePlan | None = Field(None, description="what the target was trained on")
+    public: RolePlan = Field(description="what the attacker owns")
+    victims: RolePlan = Field(description="what the attacker wants to see")
+    holdout: RolePlan = Field(description="look-alikes that nobody attacks; for naming victims")
+
+
+class FitPlan(_Strict):
+    """How to train the target where no weights are given."""
+
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(5e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    seed: int = 0
+
+
+class TargetPlan(_Strict):
+    """The model to audit.
+
+    ``model`` is a classifier of the catalog or ``package.module:function``, which returns a
+    module. ``weights`` is ``shipped``, a ``.safetensors`` or a state-dict file, or unset: then
+    the model is trained on ``data.private`` by ``fit``.
+    """
+
+    model: str
+    weights: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict, description="arguments of the factory")
+    mean: list[float] | None = Field(None, description="per channel, subtracted from [0, 1] pixels")
+    std: list[float] | None = Field(None, description="per channel, divides what is left")
+    fit: FitPlan = FitPlan()
+
+
+class ComponentPlan(BaseModel):
+    """A threat or an attack: its name, and its options as further keys."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Plan(_Strict):
+    """One audit."""
+
+    name: str
+    seeds: list[int] = Field([0], min_length=1)
+    device: str = "cpu"
+    data: DataPlan
+    target: TargetPlan
+    threats: list[ComponentPlan] = Field(min_length=1)
+    attacks: list[ComponentPlan] = Field(min_length=1)
+
+
+def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
+    """Read a plan from a TOML file, or a preset by its name.
+
+    Args:
+        path: a file, or the name of a preset (``demo``, ``mnist``, ...).
+        overrides: ``dotted.key=value`` items; values are TOML, or bare strings.
+
+    Raises:
+        PlanError: the file cannot be read or does not describe an audit.
+    """
+    file = Path(path)
+    if file.is_file():
+        text = file.read_text()
+    elif str(path) in presets():
+        text = (resources.files(__package__) / "presets" / f"{path}.toml").read_text()
+    else:
+        raise PlanError(f"no plan at {path}; give a TOML file or a preset: {', '.join(presets())}")
+    try:
+        content = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path} is not TOML: {error}; correct that line") from None
+    for item in overrides:
+        _override(content, item)
+    return parse_plan(content, str(path))
+
+
+def parse_plan(content: dict[str, Any], where: str) -> Plan:
+    """Turn the content of a plan into a checked plan; ``where`` names it in errors."""
+    try:
+        return Plan.model_validate(content)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "extra_forbidden":
+            *parents, key = [str(part) for part in first["loc"]]
+            known = sorted(_keys_at(parents))
+            table = ".".join(parents) or "the plan"
+            raise PlanError(f"{where}: {catalog.unknown(f'key in {table}', key, known)}") from None
+        if first["type"] == "missing":
+            key = ".".join(str(part) for part in first["loc"])
+            raise PlanError(f"{where}: {key} is missing; add it to the plan") from None
+        raise PlanError(f"{where}: {catalog.explain_invalid(error)}") from None
+
+
+def presets() -> list[str]:
+    """Return the names of the plans that are shipped."""
+    folder = resources.files(__package__) / "presets"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
+
+
+def _override(content: dict[str, Any], item: str) -> None:
+    """Set one dotted key; list entries are addressed by position or by component name."""
+    key, equals, raw = item.partition("=")
+    if not equals:
+        raise PlanError(f"cannot read the setting {item!r}; write key=value")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw
+    *parents, last = key.split(".")
+    node: Any = content
+    for part in parents:
+        node = _step(node, part, item)
+    if not isinstance(node, dict):
+        raise PlanError(f"cannot apply {item!r}: {'.'.join(parents)} is not a table; check the key")
+    node[last] = value
+
+
+def _step(node: Any, part: str, item: str) -> Any:
+    if isinstance(node, dict):
+        return node.setdefault(part, {})
+    if isinstance(node, list):
+        for position, entry in enumerate(node):
+            if part in (str(position), entry.get("name"), entry.get("name", "").split("/")[-1]):
+                return entry
+    raise PlanError(f"cannot apply {item!r}: there is no {part!r} in the plan; check the key")
+
+
+def _keys_at(parents: list[str]) -> list[str]:
+    model: Any = Plan
+    for part in parents:
+        if part.isdigit():
+            continue
+        annotation = model.model_fields[part].annotation
+        choices = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(one for one in choices if isinstance(one, type) and issubclass(one, BaseModel))
+    return list(model.model_fields)

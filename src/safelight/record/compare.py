@@ -1,0 +1,41 @@
+"""What is new in a record beside an older one."""
+
+from safelight.record.record import SEVERITIES, Finding, Record, Severity
+
+
+def at_least(record: Record, severity: Severity) -> list[Finding]:
+    """Return the leaks of that severity or worse."""
+    bar = SEVERITIES.index(severity)
+    return [
+        one
+        for one in record.findings
+        if one.verdict.outcome == "LEAK" and SEVERITIES.index(one.verdict.severity) >= bar
+    ]
+
+
+def new_since(findings: list[Finding], baseline: Record) -> list[Finding]:
+    """Return the findings that the baseline lacks, or has at a lower severity.
+
+    Findings are the same when threat, attack and all their options are.
+    """
+    known = {
+        one.id: SEVERITIES.index(one.verdict.severity)
+        for one in baseline.findings
+        if one.verdict.outcome == "LEAK"
+    }
+    return [
+        one for one in findings if SEVERITIES.index(one.verdict.severity) > known.get(one.id, -1)
+    ]
+
+
+def unfinished(record: Record) -> list[str]:
+    """Return why a record cannot clear its model: an open run, errors, inconclusive findings."""
+    reasons = [] if record.status == "complete" else ["the run was not finished; --resume it"]
+    reasons += [
+        f"{one.where} / {one.attack}: {one.verdict.reason}"
+        for one in record.findings
+        if one.verdict.outcome == "INCONCLUSIVE" and not one.skipped
+    ]
+    if all(one.skipped for one in record.findings):
+        reasons.append("no attack fits any threat of the plan")
+    return reasons

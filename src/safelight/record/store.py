@@ -1,0 +1,128 @@
+"""The run folder: record.json and artifacts by content, written whole or not at all."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pydantic
+
+from safelight.errors import RecordError
+from safelight.record.record import SCHEMA_VERSION, Record
+
+
+class Run:
+    """A folder that holds one audit. Private to its user: it shows people's pictures."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def record_file(self) -> Path:
+        """The record's place."""
+        return self.folder / "record.json"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            RecordError: it holds a record already, or cannot be made.
+        """
+        if self.record_file.exists():
+            raise RecordError(
+                f"{self.folder} holds a run already; give another --out, or continue it with "
+                f"--resume {self.folder}"
+            )
+        try:
+            (self.folder / "artifacts").mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.chmod(0o700)
+        except OSError as error:
+            raise RecordError(f"cannot make {self.folder}: {error.strerror}; check --out") from None
+
+    def save(self, record: Record) -> None:
+        """Replace the record, whole."""
+        self.write("record.json", record.model_dump_json(indent=1).encode())
+
+    def load(self) -> Record:
+        """Read the record.
+
+        Raises:
+            RecordError: there is none, it is cut short, or of another version.
+        """
+        return load_record(self.folder)
+
+    def keep(self, content: bytes, suffix: str) -> str:
+        """Store an artifact and return its name, the sha256 of its content."""
+        name = hashlib.sha256(content).hexdigest() + suffix
+        if not (self.folder / "artifacts" / name).exists():
+            self.write(f"artifacts/{name}", content)
+        return name
+
+    def artifact(self, name: str) -> bytes:
+        """Return an artifact's content.
+
+        Raises:
+            RecordError: it is missing or is not what its name says.
+        """
+        try:
+            content = (self.folder / "artifacts" / name).read_bytes()
+        except OSError:
+            content = b""
+        if hashlib.sha256(content).hexdigest() != name.partition(".")[0]:
+            raise RecordError(
+                f"artifact {name} of {self.folder} is missing or damaged; run the audit again"
+            )
+        return content
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file through a temporary one, so that it is there whole or as it was.
+
+        Raises:
+            RecordError: the disk is full or the folder cannot be written.
+        """
+        file = self.folder / name
+        passing = None
+        try:
+            with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as stream:
+                passing = Path(stream.name)
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            passing.replace(file)  # temporary files are made with mode 0600
+        except OSError as error:
+            if passing is not None:
+                passing.unlink(missing_ok=True)
+            raise RecordError(
+                f"cannot write {file}: {error.strerror}; free some space or check the folder, then "
+                f"continue with --resume {self.folder}"
+            ) from None
+
+
+def load_record(path: str | Path) -> Record:
+    """Read the record of a run, by its folder or its record.json.
+
+    Raises:
+        RecordError: there is none, it is cut short, or of another version.
+    """
+    file = Path(path)
+    file = file / "record.json" if file.is_dir() else file
+    try:
+        content = json.loads(file.read_bytes())
+    except OSError as error:
+        raise RecordError(f"no record at {file}: {error.strerror}; give a run's folder") from None
+    except ValueError:
+        raise RecordError(
+            f"{file} is cut short or not a record; run the audit again, or continue it from a copy"
+        ) from None
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{file} has schema version {version}, this safelight reads {SCHEMA_VERSION}; "
+            "use the safelight that wrote it, or run the audit again"
+        )
+    try:
+        return Record.model_validate(content)
+    except pydantic.ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise RecordError(f"{file} is damaged at {where}; run the audit again") from None

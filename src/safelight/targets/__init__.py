@@ -1,0 +1,1 @@
+"""What is audited: networks, how they are cut, loaded and trained."""

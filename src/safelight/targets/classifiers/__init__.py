@@ -1,0 +1,1 @@
+"""Small classifiers of the literature, one architecture a file. Inputs are normalized."""

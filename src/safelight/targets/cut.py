@@ -1,0 +1,109 @@
+"""Cut any module at any named layer: the edge computes up to it, its output is the message."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from safelight import catalog
+from safelight.errors import LoadError
+from safelight.targets.target import Normalized
+
+
+class _Reached(Exception):  # noqa: N818 - not an error: it ends the forward pass at the cut
+    pass
+
+
+class Edge(nn.Module):
+    """The part of a model that runs on the device.
+
+    Maps pixels [n, c, h, w] in [0, 1] to the message [n, ...], the output of layer ``cut``;
+    nothing behind that layer is computed. ``conv#2`` is the second call of a layer that one
+    forward pass calls more than once.
+    """
+
+    def __init__(self, model: Normalized, cut: str) -> None:
+        super().__init__()
+        self.model = model
+        self.layer, _, call = cut.partition("#")
+        self.call = int(call or 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the message."""
+        seen: list[Tensor] = []
+
+        def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            seen.append(output)
+            if len(seen) == self.call:
+                raise _Reached
+
+        hook = self.model.network.get_submodule(self.layer).register_forward_hook(keep)
+        try:
+            self.model(x)
+        except _Reached:
+            pass
+        finally:
+            hook.remove()
+        return seen[self.call - 1]
+
+
+def cut_points(model: Normalized, image_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return every place where the model can be cut -> the shape of one message, in order.
+
+    Raises:
+        LoadError: the model does not accept pictures of that shape.
+    """
+    points: dict[str, tuple[int, ...]] = {}
+    calls: dict[str, int] = {}
+    device = model.mean.device
+    with _on_every_layer(model.network, points, calls), torch.no_grad():
+        try:
+            model(torch.zeros(2, *image_shape, device=device))
+        except (RuntimeError, ValueError, TypeError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise LoadError(
+                f"the model does not take pictures of shape {list(image_shape)}: {reason}; "
+                "set data.size and data.channels to what it was trained on"
+            ) from None
+    return points
+
+
+def cut(model: Normalized, layer: str, image_shape: tuple[int, ...]) -> Edge:
+    """Cut a model behind a layer.
+
+    Raises:
+        LoadError: the model has no such layer; the message lists them and suggests the nearest.
+    """
+    points = cut_points(model, image_shape)
+    if layer not in points:
+        raise LoadError(catalog.unknown("cut point", layer, list(points)))
+    return Edge(model, layer).eval().requires_grad_(False)
+
+
+@contextmanager
+def _on_every_layer(
+    network: nn.Module, points: dict[str, tuple[int, ...]], calls: dict[str, int]
+) -> Iterator[None]:
+    """Record the output shape of every named layer that puts out one batched tensor."""
+
+    def watch(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            calls[name] = calls.get(name, 0) + 1
+            if isinstance(output, Tensor) and output.ndim >= 2 and output.shape[0] == 2:
+                suffix = f"#{calls[name]}" if calls[name] > 1 else ""
+                points[name + suffix] = tuple(output.shape[1:])
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(watch(name))
+        for name, module in network.named_modules()
+        if name
+    ]
+    try:
+        yield
+    finally:
+        for one in hooks:
+            one.remove()

@@ -1,0 +1,179 @@
+"""Get the model that a plan names: network, weights, normalization, facts."""
+
+import hashlib
+import importlib
+import json
+import pickle
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from safelight import catalog
+from safelight.cache import Cache
+from safelight.data.roles import Roles
+from safelight.errors import LoadError, PlanError
+from safelight.plan.plan import TargetPlan
+from safelight.targets.fit import fit
+from safelight.targets.target import Normalized, Target
+
+
+def load_target(plan: TargetPlan, roles: Roles, device: torch.device, cache: Cache) -> Target:
+    """Build, fill and freeze the target.
+
+    Raises:
+        LoadError: the network or its weights cannot be loaded, or do not fit each other.
+        PlanError: there is no such model, or nothing says where its weights come from.
+    """
+    seed = plan.fit.seed
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = _network(plan)
+    model = _normalized(network, plan, roles.victims.shape).to(device)
+    if plan.weights is None:
+        trained_on, facts = _train(model, plan, roles, cache)
+    elif plan.weights == "shipped":
+        trained_on, facts = _shipped(network, plan.model, roles)
+    else:
+        _fill(network, _read_weights(Path(plan.weights)), plan.weights)
+        trained_on = "unknown: the weights were given"
+        facts = {"weights": Path(plan.weights).name}
+        if roles.private is not None:
+            trained_on = (
+                f"{len(roles.private)} pictures of {roles.private.source}, as the plan says"
+            )
+    return Target(plan.model, model, trained_on, facts)
+
+
+def _network(plan: TargetPlan) -> nn.Module:
+    if ":" not in plan.model:
+        factory = catalog.load("classifier", plan.model)
+    else:
+        module, _, function = plan.model.partition(":")
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the user's own package
+        try:
+            factory = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError) as error:
+            raise LoadError(
+                f"cannot import the model {plan.model}: {error}; "
+                "run from the folder that holds the package, or install it"
+            ) from None
+        finally:
+            sys.path.pop(0)
+    try:
+        network = factory(**plan.options)
+    except TypeError as error:
+        raise PlanError(f"cannot call {plan.model}: {error}; correct target.options") from None
+    if not isinstance(network, nn.Module):
+        raise LoadError(
+            f"{plan.model} returned {type(network).__name__}; it must return a torch.nn.Module"
+        )
+    return network
+
+
+def _normalized(network: nn.Module, plan: TargetPlan, shape: tuple[int, ...]) -> Normalized:
+    channels = shape[0]
+    mean = plan.mean or getattr(network, "mean", None) or [0.0] * channels
+    std = plan.std or getattr(network, "std", None) or [1.0] * channels
+    if len(mean) not in (1, channels) or len(std) not in (1, channels):
+        raise PlanError(
+            f"target.mean and target.std have {len(mean)} and {len(std)} entries for pictures of "
+            f"{channels} channels; give one per channel, or set data.channels"
+        )
+    return Normalized(network, tuple(mean), tuple(std))
+
+
+def _train(
+    model: Normalized, plan: TargetPlan, roles: Roles, cache: Cache
+) -> tuple[str, dict[str, Any]]:
+    private = roles.private
+    if private is None:
+        raise PlanError(
+            "the target has neither weights nor training pictures; "
+            "set target.weights, or data.private to train on"
+        )
+    facts: dict[str, Any] = {}
+
+    def make() -> dict[str, Tensor]:
+        facts.update(fit(model, private, plan.fit))
+        return {name: value.cpu() for name, value in model.network.state_dict().items()}
+
+    key = {"target": plan.model_dump(), "data": private.sha256(), "torch": torch.__version__}
+    _fill(model.network, cache.tensors(key, make), "the cache")
+    facts = {"recipe": plan.fit.model_dump(), "training_set_sha256": private.sha256()}
+    return f"{len(private)} pictures of {private.source}", facts
+
+
+def _shipped(network: nn.Module, name: str, roles: Roles) -> tuple[str, dict[str, Any]]:
+    folder = resources.files("safelight.targets") / "weights"
+    weights, notes = folder / f"{name}.safetensors", folder / f"{name}.json"
+    if not weights.is_file():
+        shipped = sorted(one.name[:-5] for one in folder.iterdir() if one.name.endswith(".json"))
+        raise PlanError(
+            f"no weights are shipped for {name} (only for {', '.join(shipped)}); "
+            "set target.weights to a file, or leave it out to train on data.private"
+        )
+    content = weights.read_bytes()
+    facts: dict[str, Any] = json.loads(notes.read_text())
+    if hashlib.sha256(content).hexdigest() != facts["file_sha256"]:
+        raise LoadError(f"the shipped weights of {name} are damaged; install safelight again")
+    private = roles.private
+    if private is not None and private.sha256() != facts["training_set_sha256"]:
+        raise PlanError(
+            f"data.private is not what the shipped {name} was trained on "
+            f"({facts['trained_on']}); name that, or leave out data.private"
+        )
+    _fill(network, safetensors.torch.load(content), f"{name}.safetensors")
+    return str(facts["trained_on"]), facts
+
+
+def _read_weights(file: Path) -> dict[str, Tensor]:
+    """Read a state dict without executing anything that is in the file."""
+    try:
+        if file.suffix == ".safetensors":
+            return safetensors.torch.load_file(file)
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, safetensors.SafetensorError, EOFError, RuntimeError, ValueError) as error:
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise LoadError(
+            f"cannot read the weights {file}: {reason}; "
+            "give a .safetensors file or a saved state dict"
+        ) from None
+    except pickle.UnpicklingError:
+        raise LoadError(
+            f"{file} holds more than tensors: loading it would run code from the file; "
+            "save the state dict alone, best as .safetensors"
+        ) from None
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise LoadError(
+            f"{file} is not a state dict; save model.state_dict(), best as .safetensors"
+        )
+    return content
+
+
+def _fill(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
+    own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in state.items()}
+    if own != given:
+        missing = [name for name in own if name not in given]
+        extra = [name for name in given if name not in own]
+        wrong = [
+            f"{name} is {list(given[name])}, not {list(own[name])}"
+            for name in own
+            if name in given and own[name] != given[name]
+        ]
+        told = [f"missing {', '.join(missing[:3])}"] if missing else []
+        told += [f"unexpected {', '.join(extra[:3])}"] if extra else []
+        told += wrong[:2]
+        raise LoadError(
+            f"the weights {where} do not fit the model: {'; '.join(told)}; "
+            "check target.model, target.options and the file"
+        )
+    network.load_state_dict(state)

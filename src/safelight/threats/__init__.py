@@ -1,0 +1,1 @@
+"""How the model meets the world, one deployment a file."""
