@@ -19,6 +19,7 @@ class Reconstruction:
     provenance: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
 class InversionAttack(ABC):
     """Rebuilds the victims' pictures from their messages.
 

@@ -21,6 +21,7 @@ from safelight.bounds.deterministic import certificate
 from safelight.controls.nulls import NULLS
 from safelight.controls.planted import PlantedLeak
 from safelight.data.images import ImageSet
+from safelight.errors import RecordError
 from safelight.metrics.identity import rank
 from safelight.metrics.image import mse, psnr, ssim
 from safelight.record.record import Baseline, Cell, Control, Finding, Record, Verdict
@@ -235,14 +236,9 @@ def _cell(
             "queries": view.queries,
             "artifact": run.keep(sheet(claim), ".png"),
         }
-    except (
-        RuntimeError,
-        ValueError,
-        TypeError,
-        ArithmeticError,
-        LookupError,
-        AssertionError,
-    ) as error:
+    except RecordError:  # the folder cannot be written: the run ends, the cell is done again
+        raise
+    except Exception as error:  # an attack may raise anything; none of it may pass as clean
         reason = f"{type(error).__name__}: {str(error).strip().split(chr(10))[0]}"
         done = {"status": "error", "reason": reason}
     return cell.model_copy(update=done | {"seconds": round(time.monotonic() - began, 2)})

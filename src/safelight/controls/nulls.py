@@ -59,7 +59,7 @@ def class_template(public: ImageSet, victims: ImageSet) -> Tensor:
     for _ in range(TEMPLATE_STEPS):
         with torch.enable_grad():
             gain = ssim(templates.clamp(0, 1)[known.labels], known.images).mean()
-            (-gain).backward()  # type: ignore[no-untyped-call]
+            (-gain).backward()
         optimizer.step()
         optimizer.zero_grad()
     return templates.detach().clamp(0, 1)[victims.labels]

@@ -1,4 +1,4 @@
-"""How alike two pictures are. All take and return batches; higher SSIM and PSNR mean more leaked."""
+"""How alike two pictures are, batch by batch. Higher SSIM and PSNR mean that more leaked."""
 
 import torch
 from torch import Tensor
@@ -28,8 +28,9 @@ def ssim(claim: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity per picture, [n], in [-1, 1] (Wang et al. 2004, equation 13).
 
     A 7x7 uniform window over the valid area, sample covariances and the mean over channels, as in
-    scikit-image and hence the split-inference literature, but with the data range fixed at 1: the literature takes the range of the
-    reconstruction, which makes a flat reconstruction look private. Differentiable.
+    scikit-image and hence the split-inference literature, but with the data range fixed at 1: the
+    literature takes the range of the reconstruction, which makes a flat reconstruction look
+    private. Differentiable.
 
     Both [n, channels, height, width] with pixels in [0, 1], at least 7x7.
     """
@@ -42,4 +43,4 @@ def ssim(claim: Tensor, truth: Tensor) -> Tensor:
     covariance = unbiased * (xy - x * y)
     variances = unbiased * (xx - x * x + yy - y * y)
     contrast = (2 * covariance + c2) / (variances + c2)
-    return (luminance * contrast).flatten(1).mean(1)
+    return torch.as_tensor((luminance * contrast).flatten(1).mean(1))

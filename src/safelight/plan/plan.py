@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,7 +35,9 @@ class DataPlan(_Strict):
     source: str
     seed: int = Field(0, description="draws the roles; the attack's seeds are separate")
     size: int | None = Field(None, ge=8, description="resize and center-crop to this many pixels")
-    channels: int | None = Field(None, description="1 (gray) or 3 (color); as stored if unset")
+    channels: Literal[1, 3] | None = Field(
+        None, description="1 (gray) or 3 (color); as stored if unset"
+    )
     private: RolePlan | None = Field(None, description="what the target was trained on")
     public: RolePlan = Field(description="what the attacker owns")
     victims: RolePlan = Field(description="what the attacker wants to see")

@@ -144,12 +144,11 @@ def _verdict(finding: Finding, cells: Sequence[Cell], tests: int) -> Verdict:
     for control in failed:
         if control.name == "swapped claims":
             return _inconclusive(f"the score cannot be trusted: {control.detail}")
-    assert named.low is not None and gain.low is not None and beyond.low is not None  # noqa: S101
-    if named.low > 1 / LINE_UP or gain.low > SMALLEST_GAIN:
-        severity = _severity(named.low, gain.low, beyond.low)
+    lows = [one.low or 0.0 for one in (named, gain, beyond)]
+    if lows[0] > 1 / LINE_UP or lows[1] > SMALLEST_GAIN:
         return Verdict(
             outcome="LEAK",
-            severity=severity,
+            severity=_severity(*lows),
             confidence=_confidence(finding),
             reason=_told(finding),
         )
@@ -223,10 +222,9 @@ def _inconclusive(reason: str) -> Verdict:
 
 def _told(finding: Finding) -> str:
     named, gain = finding.measurements["named"], finding.measurements["gain"]
-    assert named.value is not None and gain.value is not None  # noqa: S101 - measured above
-    hits = named.value * named.n
+    hits = (named.value or 0.0) * named.n
     return (
         f"{hits:.0f} of {named.n} victims are named among {LINE_UP} look-alikes "
-        f"(chance {named.n / LINE_UP:.0f}), and reconstructions score {gain.value:+.2f} SSIM "
-        f"over the best null"
+        f"(chance {named.n / LINE_UP:.0f}), and reconstructions score "
+        f"{gain.value or 0.0:+.2f} SSIM over the best null"
     )

@@ -107,7 +107,7 @@ class InverseNetwork(nn.Module):
             z = hidden = self.enter(z).unflatten(1, (-1, *self.grid))
         fine = F.pixel_shuffle(self.leave(F.silu(self.body(hidden))), self.stride)
         picture = F.pixel_shuffle(self.linear(z), self.stride) + self.paint(F.silu(fine))
-        return picture[..., : self.image_shape[1], : self.image_shape[2]]
+        return torch.as_tensor(picture[..., : self.image_shape[1], : self.image_shape[2]])
 
 
 class _Residual(nn.Module):
@@ -186,11 +186,12 @@ def train_inverse(attack: Decoder, seen: SplitObservation, rng: Seeds) -> Invers
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.integer())
         network = InverseNetwork(seen.message_shape, seen.image_shape, attack)
-    network = network.to(seen.public.images.device, memory_format=torch.channels_last)
+    network = network.to(seen.public.images.device)
     work = {"inverse network": dataclasses.asdict(attack), "seed": seeds.integer()}
     state = seen.remember(work, lambda: _train(network, attack, seen, seeds))
     network.load_state_dict(state)
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    return network
 
 
 def held_out(seen: SplitObservation) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Regularized likelihood: search for the picture whose message is the one that was seen."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -66,7 +66,7 @@ class Likelihood(InversionAttack):
     learning_rate: float = 0.3
     restarts: int = 1
     batch_size: int = 250
-    decoder: Decoder = Decoder()
+    decoder: Decoder = field(default_factory=Decoder)
 
     def run(self, seen: SplitObservation, rng: Seeds) -> Reconstruction:
         """Rebuild every victim."""
@@ -164,7 +164,7 @@ class _Problem:
 
     def objective(self, x: Tensor) -> Tensor:
         """Return mean((f(x) - z)^2) / var(z) + weight * prior(x), per picture, [n]."""
-        error = (self.edge(x) - self.messages).square().flatten(1).mean(1) / self.spread
+        error: Tensor = (self.edge(x) - self.messages).square().flatten(1).mean(1) / self.spread
         if self.start == "gray":
             down = (x[..., 1:, :] - x[..., :-1, :]).square().flatten(1).mean(1)
             right = (x[..., :, 1:] - x[..., :, :-1]).square().flatten(1).mean(1)
@@ -185,7 +185,7 @@ class _Problem:
             for _ in range(steps):
                 loss = self.objective(self.origin + self.deviation * move).sum()
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 schedule.step()
                 with torch.no_grad():

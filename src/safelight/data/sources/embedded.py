@@ -28,7 +28,7 @@ def open_split(split: str) -> Split:
     pixels = table[:, :-1].reshape(-1, 1, 28, 28)
 
     def pictures(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return pixels[rows].astype(np.float32) / 255
+        return (pixels[rows] / np.float32(255)).astype(np.float32)
 
     return Split(
         labels=table[:, -1].astype(np.int64),

@@ -37,9 +37,7 @@ def as_split(rows: datasets.Dataset, source: str, size: int | None, channels: in
         names = [cell["path"] or f"row {row}" for cell, row in zip(cells, index, strict=True)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # PIL decodes outside the interpreter lock
             arrays = list(
-                pool.map(
-                    lambda pair: _decode(*pair, size, channels), zip(cells, names, strict=True)
-                )
+                pool.map(lambda cell, name: _decode(cell, name, size, channels), cells, names)
             )
         return _stack(arrays, names, source)
 
@@ -67,8 +65,8 @@ def _decode(
     cell: Mapping[str, Any], name: str, size: int | None, channels: int | None
 ) -> NDArray[np.float32]:
     try:
-        with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] else cell["path"]) as picture:
-            picture.load()
+        with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] else cell["path"]) as file:
+            picture = file.copy()
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
         raise DataError(f"cannot read the picture {name}: {error}; remove or repair it") from None
     if picture.mode == "F":  # floating-point TIFF: kept as it is, checked when the set is built
@@ -78,7 +76,7 @@ def _decode(
         picture = picture.convert("L" if gray else "RGB")
         if size is not None and picture.size != (size, size):
             picture = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
-        array = np.asarray(picture, dtype=np.float32) / 255
+        array = np.asarray(picture, dtype=np.float32) / np.float32(255)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
