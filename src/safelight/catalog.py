@@ -4,15 +4,17 @@
 Other packages add components through the entry points of group ``safelight.<kind>``.
 """
 
+import ast
 import dataclasses
 import difflib
 import importlib
 import importlib.metadata
+import inspect
 import itertools
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -126,6 +128,49 @@ def expand(kind: str, name: str, given: Mapping[str, Any]) -> list[Any]:
     return [build(kind, name, dict(choice)) for choice in itertools.product(*axes)]
 
 
+def kind_of(name: str) -> str:
+    """Return the kind of the component with this name.
+
+    Raises:
+        PlanError: there is none.
+    """
+    for kind in ROOMS:
+        if name in names(kind):
+            return kind
+    known = [one for kind in ROOMS for one in names(kind)]
+    raise PlanError(unknown("component", name, known))
+
+
+def summary(kind: str, name: str) -> str:
+    """Return a component's first line of documentation, without importing it."""
+    outside = _entry_points(kind)
+    if name in outside:
+        return f"from {outside[name].value}"
+    file = Path(__file__).parent / _room(kind) / f"{name}.py"
+    text = ast.get_docstring(ast.parse(file.read_text())) or ""
+    return text.split("\n")[0]
+
+
+def explain(kind: str, name: str) -> str:
+    """Return everything about a component as Markdown: docstring, access, options, reference."""
+    component = load(kind, name)
+    lines = [f"# {kind} {name}", "", inspect.getdoc(component) or "", ""]
+    for access in ("needs", "offers"):
+        needs = getattr(component, access, None)
+        if needs is not None and not isinstance(needs, property):
+            lines += [f"{access.capitalize()}: {', '.join(needs.names())}", ""]
+    if isinstance(component, type) and dataclasses.is_dataclass(component):
+        lines += ["| option | type | default |", "|---|---|---|"]
+        hints = typing.get_type_hints(component)
+        for option, field in options(component).items():
+            lines.append(f"| `{option}` | {_spelled(hints[option])} | {_default(field)} |")
+        lines.append("")
+    reference = getattr(component, "reference", None)
+    if isinstance(reference, Reference):
+        lines += ["```bibtex", reference.bibtex(), "```"]
+    return "\n".join(lines).rstrip() + "\n"
+
+
 def name_of(component: object) -> str:
     """Return the catalog name of a component, from the file of its class."""
     kind_path = type(component).__module__.removeprefix("safelight.").replace(".", "/")
@@ -159,6 +204,22 @@ def _room(kind: str) -> str:
 def _entry_points(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
     found = importlib.metadata.entry_points(group=f"safelight.{kind}")
     return {point.name: point for point in found}
+
+
+def _spelled(hint: Any) -> str:
+    if typing.get_origin(hint) is Annotated:
+        return _spelled(typing.get_args(hint)[0])
+    if typing.get_origin(hint) is Literal:
+        return " or ".join(f"`{value}`" for value in typing.get_args(hint))
+    return f"`{getattr(hint, '__name__', hint)}`"
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default is not dataclasses.MISSING:
+        return f"`{field.default}`"
+    if field.default_factory is not dataclasses.MISSING:
+        return f"`{field.default_factory()}`"
+    return "required"
 
 
 def _is_sequence(hint: Any) -> bool:

@@ -2,13 +2,19 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from torch import Tensor
+import pydantic
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from safelight.catalog import Reference
 from safelight.stats.seeds import Seeds
 from safelight.threats.observation import Needs, SplitObservation
+
+#: Types of options: the catalog refuses other values with the option's name.
+Count = Annotated[int, pydantic.Field(ge=1)]
+Positive = Annotated[float, pydantic.Field(gt=0)]
 
 
 @dataclass(frozen=True)
@@ -39,5 +45,19 @@ class InversionAttack(ABC):
         return "black-box queries" if self.needs.queries else "no queries"
 
     @abstractmethod
+    def flops(self, seen: SplitObservation) -> float:
+        """Return about how many floating-point operations ``run`` takes, work shared included."""
+
+    @abstractmethod
     def run(self, seen: SplitObservation, rng: Seeds) -> Reconstruction:
         """Rebuild every victim from what is seen."""
+
+
+def forward_flops(network: nn.Module, example: Tensor) -> float:
+    """Return the floating-point operations of one forward pass over one example [1, ...].
+
+    A training step, forward and backward, takes about three times as many.
+    """
+    with FlopCounterMode(display=False) as counter:
+        network(example)
+    return float(counter.get_total_flops())

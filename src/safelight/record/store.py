@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -39,6 +40,18 @@ class Run:
             self.folder.chmod(0o700)
         except OSError as error:
             raise RecordError(f"cannot make {self.folder}: {error.strerror}; check --out") from None
+
+    def clear(self, name: str) -> None:
+        """Remove an older run of the plan ``name``, so that it can be made anew.
+
+        Raises:
+            RecordError: the folder holds something else.
+        """
+        if not self.folder.exists():
+            return
+        if self.load().name != name:
+            raise RecordError(f"{self.folder} is not a run of {name}; give another --out")
+        shutil.rmtree(self.folder)
 
     def save(self, record: Record) -> None:
         """Replace the record, whole."""

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
-from safelight.attacks.attack import InversionAttack, Reconstruction
+from safelight.attacks.attack import (
+    Count,
+    InversionAttack,
+    Positive,
+    Reconstruction,
+    forward_flops,
+)
 from safelight.catalog import Reference
 from safelight.stats.seeds import Seeds
 from safelight.threats.observation import Needs, SplitObservation
@@ -40,11 +46,16 @@ class Decoder(InversionAttack):
     )
     needs: ClassVar[Needs] = Needs(messages=True, queries=True, public=True)
 
-    steps: int = 1000
-    batch_size: int = 64
-    width: int = 16
-    blocks: int = 4
-    learning_rate: float = 4e-3
+    steps: Count = 1000
+    batch_size: Count = 64
+    width: Count = 16
+    blocks: Count = 4
+    learning_rate: Positive = 4e-3
+
+    def flops(self, seen: SplitObservation) -> float:
+        """Return the cost of training; applying the network is small beside it."""
+        network = InverseNetwork(seen.message_shape, seen.image_shape, self)
+        return 3 * self.steps * self.batch_size * forward_flops(network, seen.messages[:1].cpu())
 
     def run(self, seen: SplitObservation, rng: Seeds) -> Reconstruction:
         """Rebuild every victim by one pass through the trained network."""
@@ -55,7 +66,7 @@ class Decoder(InversionAttack):
 class InverseNetwork(nn.Module):
     """Messages [n, channels, h, w] or [n, d] -> pictures [n, *image_shape], unbounded.
 
-    A linear path (what can be undone by one convolution) plus a residual body at the message's
+    A linear path (what one wide convolution can undo) plus a residual body at the message's
     resolution, both brought to pixels by sub-pixel convolution (Shi et al. 2016). A message
     smaller than the picture divided by the stride (valid convolutions) is padded evenly.
     """
@@ -87,10 +98,10 @@ class InverseNetwork(nn.Module):
         self.enter: nn.Module
         if spatial:
             self.enter = nn.Conv2d(inputs, hidden, 3, padding=1)
-            self.linear = nn.Conv2d(inputs, channels * stride**2, 5, padding=2)
+            self.linear = nn.Conv2d(inputs, channels * stride**2, 9, padding=4)
         else:
             self.enter = nn.Linear(inputs, hidden * h * w)
-            self.linear = nn.Conv2d(hidden, channels * stride**2, 5, padding=2)
+            self.linear = nn.Conv2d(hidden, channels * stride**2, 9, padding=4)
         self.body = nn.Sequential(*(_Residual(hidden) for _ in range(attack.blocks)))
         self.leave = nn.Conv2d(hidden, fine * stride**2, 3, padding=1)
         self.paint = nn.Conv2d(fine, channels, 3, padding=1)

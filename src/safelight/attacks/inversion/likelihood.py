@@ -7,7 +7,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from safelight.attacks.attack import InversionAttack, Reconstruction
+from safelight.attacks.attack import (
+    Count,
+    InversionAttack,
+    Positive,
+    Reconstruction,
+    forward_flops,
+)
 from safelight.attacks.inversion.decoder import (
     Decoder,
     held_out,
@@ -62,11 +68,18 @@ class Likelihood(InversionAttack):
     needs: ClassVar[Needs] = Needs(messages=True, queries=True, weights=True, public=True)
 
     start: Literal["decoder", "gray"] = "decoder"
-    steps: int = 300
-    learning_rate: float = 0.3
-    restarts: int = 1
-    batch_size: int = 250
+    steps: Count = 300
+    learning_rate: Positive = 0.3
+    restarts: Count = 1
+    batch_size: Count = 250
     decoder: Decoder = field(default_factory=Decoder)
+
+    def flops(self, seen: SplitObservation) -> float:
+        """Return the cost of the descents, and of the inverse network where one is used."""
+        pictures = len(seen.messages) + TUNED_ON * len(PRIOR_WEIGHTS)
+        step = 3 * forward_flops(seen.edge, seen.public.images[:1])
+        begin = self.decoder.flops(seen) if self.start == "decoder" else 0.0
+        return begin + self.restarts * self.steps * pictures * step
 
     def run(self, seen: SplitObservation, rng: Seeds) -> Reconstruction:
         """Rebuild every victim."""

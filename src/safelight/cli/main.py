@@ -1,0 +1,41 @@
+"""The entry point: gather the commands, turn what a user can mend into one line and exit code 2."""
+
+import sys
+
+import typer
+
+from safelight.cli.audit import audit
+from safelight.cli.cite import cite
+from safelight.cli.demo import demo
+from safelight.cli.explain import explain
+from safelight.cli.gate import gate
+from safelight.cli.list import list_components
+from safelight.cli.report import report
+from safelight.errors import SafelightError
+
+app = typer.Typer(
+    help="Audit what a vision model leaks about the pictures it sees.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo)
+app.command()(audit)
+app.command()(report)
+app.command()(gate)
+app.command("list")(list_components)
+app.command()(explain)
+app.command()(cite)
+
+
+def run() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except SafelightError as error:
+        typer.echo(f"safelight: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()

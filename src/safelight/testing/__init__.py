@@ -1,0 +1,1 @@
+"""Contract suites that any new attack or threat inherits, and targets whose leak is known."""
