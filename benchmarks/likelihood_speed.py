@@ -74,7 +74,9 @@ def main() -> None:
         )
     pairs = zip(rates["safelight"], rates["reference"], strict=True)
     ratios = sorted(ours / theirs for ours, theirs in pairs)
-    print(f"ratio      {statistics.median(ratios):8.0f} x  (range {ratios[0]:.0f} - {ratios[-1]:.0f})")
+    print(
+        f"ratio      {statistics.median(ratios):8.0f} x  (range {ratios[0]:.0f} - {ratios[-1]:.0f})"
+    )
 
 
 if __name__ == "__main__":

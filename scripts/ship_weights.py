@@ -52,7 +52,7 @@ def main() -> None:
         "file_sha256": hashlib.sha256(content).hexdigest(),
     }
     (FOLDER / "lenet.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
-    print(json.dumps(facts, indent=2))  # noqa: T201
+    print(json.dumps(facts, indent=2))
 
 
 if __name__ == "__main__":

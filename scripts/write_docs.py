@@ -1,7 +1,7 @@
 """Write a page for every component that the catalog finds.
 
-    python scripts/write_docs.py            write docs/components/
-    python scripts/write_docs.py --check    fail if they are not up to date
+python scripts/write_docs.py            write docs/components/
+python scripts/write_docs.py --check    fail if they are not up to date
 """
 
 import sys
@@ -22,7 +22,9 @@ def main() -> int:
     if "--check" in sys.argv:
         found = {file: file.read_text() for file in FOLDER.glob("*.md")}
         if found != pages:
-            stale = sorted(file.name for file in {*found, *pages} if found.get(file) != pages.get(file))
+            stale = sorted(
+                file.name for file in {*found, *pages} if found.get(file) != pages.get(file)
+            )
             print(f"docs/components is not up to date ({', '.join(stale)}); run: make docs")
             return 1
         return 0

@@ -25,7 +25,6 @@ ROOMS: Mapping[str, str] = {
     "attack": "attacks",
     "threat": "threats",
     "classifier": "targets/classifiers",
-    "report": "reports",
 }
 
 #: Files that hold a room's types rather than a component.

@@ -164,7 +164,7 @@ def test_a_full_disk_ends_the_run_with_one_line_and_it_resumes(tmp_path, monkeyp
         return keep(self, content, suffix)
 
     monkeypatch.setattr(Run, "keep", full)
-    with pytest.raises(RecordError, match="No space left on device.*--resume"):
+    with pytest.raises(RecordError, match=r"No space left on device.*--resume"):
         audit(given, target, lambda *_: None)
     monkeypatch.undo()
     assert target.load().cells == []

@@ -83,7 +83,9 @@ def test_rows_are_taken_by_index_and_by_mask():
 
 
 def test_classes_are_counted_in_their_order_even_without_pictures():
-    counts = image_set(labels=torch.tensor([2, 2, 0, 0, 0, 2]), classes=("z", "y", "x")).class_counts()
+    counts = image_set(
+        labels=torch.tensor([2, 2, 0, 0, 0, 2]), classes=("z", "y", "x")
+    ).class_counts()
     assert list(counts.items()) == [("z", 3), ("y", 0), ("x", 3)]
 
 

@@ -105,7 +105,9 @@ def test_a_role_without_a_count_takes_what_is_left():
 
 
 def test_a_role_without_a_count_leaves_nothing_for_the_next():
-    fails(plan(victims=RolePlan(), holdout=RolePlan()), "nothing is left of .* for data.holdout; give")
+    fails(
+        plan(victims=RolePlan(), holdout=RolePlan()), "nothing is left of .* for data.holdout; give"
+    )
 
 
 def test_what_is_told_when_an_earlier_role_took_everything_is_to_give_that_role_a_count():
@@ -113,7 +115,9 @@ def test_what_is_told_when_an_earlier_role_took_everything_is_to_give_that_role_
 
 
 def test_more_pictures_than_there_are_is_an_error_that_names_class_and_remedy():
-    fails(plan(public=4950), "class '0' .* has only .* but data.public needs .*; lower data.public.")
+    fails(
+        plan(public=4950), "class '0' .* has only .* but data.public needs .*; lower data.public."
+    )
 
 
 def test_a_class_used_up_by_earlier_roles_is_called_empty():
@@ -123,7 +127,9 @@ def test_a_class_used_up_by_earlier_roles_is_called_empty():
 def test_roles_of_the_same_pictures_under_two_names_are_refused(tmp_path):
     one, twin = paint(tmp_path / "one", "ab"), paint(tmp_path / "twin", "ab")
     public = RolePlan(source=str(twin), count=4)
-    fails(plan(one, victims=4, holdout=4, public=public, seed=3), "share .* identical pictures; take")
+    fails(
+        plan(one, victims=4, holdout=4, public=public, seed=3), "share .* identical pictures; take"
+    )
 
 
 def test_one_shared_picture_is_enough_to_refuse(tmp_path):
@@ -136,7 +142,9 @@ def test_one_shared_picture_is_enough_to_refuse(tmp_path):
 def test_splits_that_overlap_are_refused(tmp_path):
     folder = paint(tmp_path / "one", "ab")
     public = RolePlan(split="train[:12]")
-    fails(plan(folder, 4, 4, public, seed=1), "identical pictures; take them from splits that do not")
+    fails(
+        plan(folder, 4, 4, public, seed=1), "identical pictures; take them from splits that do not"
+    )
 
 
 def test_roles_of_different_shapes_are_refused_with_the_option_that_mends_it(tmp_path):

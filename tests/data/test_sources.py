@@ -38,7 +38,9 @@ def paint(folder, classes=("a", "b"), n=3, shape=(10, 10)):
 def tabulate(folder, cells, labels=None, kind="int64"):
     """Write a parquet file of encoded pictures, as the hub holds them, and return the folder."""
     folder.mkdir()
-    cells = [cell if isinstance(cell, dict | None) else {"bytes": cell, "path": None} for cell in cells]
+    cells = [
+        cell if isinstance(cell, dict | None) else {"bytes": cell, "path": None} for cell in cells
+    ]
     features = {"image": datasets.Image()}
     columns = [pa.array(cells, pa.struct({"bytes": pa.binary(), "path": pa.string()}))]
     if labels is not None:
@@ -78,7 +80,9 @@ def test_a_folder_of_folders_reads_as_classes_and_gray_pixels(tmp_path):
     assert pictures[4, 0] == pytest.approx(noise(seed=4) / 255)
 
 
-@pytest.mark.parametrize("name", ["a b", "ü", "c,d", "50%", "#1", "it's", "[x]", "a*b", "{q}", "a;b"])
+@pytest.mark.parametrize(
+    "name", ["a b", "ü", "c,d", "50%", "#1", "it's", "[x]", "a*b", "{q}", "a;b"]
+)
 def test_class_names_may_hold_odd_characters(tmp_path, name):
     split, _ = read(paint(tmp_path / "odd", (name, "plain")))
     assert sorted(split.classes) == sorted([name, "plain"])

@@ -28,7 +28,10 @@ def naive_rank(claim, truth, labels, suspects):
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0, 1), st.sampled_from([(1, 8, 8), (3, 7, 9)]))
 def test_ranks_equal_a_naive_loop(seed, noise, shape):
-    holdout, victims = pictures(60, shape=shape, seed=seed), pictures(10, shape=shape, seed=seed + 1)
+    holdout, victims = (
+        pictures(60, shape=shape, seed=seed),
+        pictures(10, shape=shape, seed=seed + 1),
+    )
     suspects = line_up(holdout, victims, 20)
     rng = torch.Generator().manual_seed(seed)
     claim = victims.images + noise * torch.randn(victims.images.shape, generator=rng)
@@ -122,7 +125,9 @@ def test_a_class_without_victims_needs_no_holdout_pictures():
 
 
 def test_too_few_holdout_pictures_of_a_class_are_an_error_that_names_class_and_remedy():
-    with pytest.raises(DataError, match="'class 2' has 3 holdout.*raise data.holdout.count") as told:
+    with pytest.raises(
+        DataError, match="'class 2' has 3 holdout.*raise data.holdout.count"
+    ) as told:
         line_up(pictures(11), pictures(6, seed=1), 5)
     assert "\n" not in str(told.value)
 

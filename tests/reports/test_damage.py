@@ -1,6 +1,6 @@
 import pytest
+from handmade import Maker
 
-from conftest import Maker
 from safelight.errors import RecordError
 from safelight.record.store import Run
 from safelight.reports import html

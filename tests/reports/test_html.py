@@ -3,10 +3,10 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import handmade
 import numpy as np
 import pytest
 
-import conftest
 from safelight.record.store import Run
 from safelight.reports import html
 from safelight.reports.evidence import Evidence
@@ -105,7 +105,7 @@ def test_rows_are_the_victims_the_claims_the_null_and_the_oracle(mixed: Run) -> 
 def test_random_victims_do_not_depend_on_how_well_they_were_rebuilt(tmp_path: Path) -> None:
     drawn = []
     for name, ssim in (("one", 0.9), ("two", 0.5)):
-        maker = conftest.Maker(tmp_path / name, 1)
+        maker = handmade.Maker(tmp_path / name, 1)
         finding = maker.finding("f", "conv1")
         cell = maker.cell(finding, 40, ssim)
         scores = cell.scores | {"ssim": cell.scores["ssim"][:: -1 if name == "two" else 1]}
@@ -115,7 +115,7 @@ def test_random_victims_do_not_depend_on_how_well_they_were_rebuilt(tmp_path: Pa
     assert drawn[0] == drawn[1]
 
 
-def test_switch_orders_victims_by_the_leading_finding(gray: conftest.Maker) -> None:
+def test_switch_orders_victims_by_the_leading_finding(gray: handmade.Maker) -> None:
     finding = gray.finding("f", "conv1")
     page = _Page(html.render(gray.record([(finding, [gray.cell(finding, 40, 0.9)])]), "full"))
     victims = [one["alt"] or "" for one in page.all("img") if "," not in (one["alt"] or "")]
@@ -132,7 +132,7 @@ def test_full_tiles_are_the_pictures_themselves(name: str, request: pytest.Fixtu
     page = _Page(html.render(run, "full"))
     first = next(one for one in page.all("img") if "," not in (one["alt"] or ""))
     number = int((first["alt"] or "").split()[1])
-    shown = conftest.decode(first["src"] or "")
+    shown = handmade.decode(first["src"] or "")
     truth = np.random.default_rng(0).random((40, 16, 16, 1 if name == "mixed" else 3))[number]
     assert np.array_equal(shown.reshape(truth.shape), (truth * 255).round())
 
@@ -144,7 +144,7 @@ def test_blurred_tiles_hold_sixteen_blocks_at_most(
     page = _Page(html.render(request.getfixturevalue(name), "blurred"))
     assert page.all("img")
     for one in page.all("img"):
-        pixels = conftest.decode(one["src"] or "")
+        pixels = handmade.decode(one["src"] or "")
         assert pixels.shape[:2] == (4, 4)
         assert len(np.unique(pixels.reshape(16, -1), axis=0)) <= 16
     assert "pixelated to 4 x 4 blocks" in page.text
@@ -193,13 +193,13 @@ def test_one_place_makes_no_curve(clean: Run) -> None:
     assert "Deeper in the network" not in html.render(clean, "full")
 
 
-def test_twelve_places_make_a_curve_with_every_place(gray: conftest.Maker) -> None:
+def test_twelve_places_make_a_curve_with_every_place(gray: handmade.Maker) -> None:
     places = [f"features.block{number}.conv" for number in range(12)]
     judged = []
     for number, place in enumerate(places):
         one = gray.finding(f"f{number}", place)
         judged.append((one, [gray.cell(one, 40 - 3 * number, 0.9 - 0.05 * number)]))
-    target = conftest.target().model_copy(
+    target = handmade.target().model_copy(
         update={"cut_points": {place: [8] for place in reversed(places)}}
     )
     text = html.render(gray.record(judged, target=target), "none")
@@ -219,7 +219,7 @@ def test_charts_have_text_alternatives(mixed: Run) -> None:
 
 
 def test_large_color_pictures_of_many_findings_stay_under_three_megabytes(tmp_path: Path) -> None:
-    maker = conftest.Maker(tmp_path / "large", 3, side=128)
+    maker = handmade.Maker(tmp_path / "large", 3, side=128)
     judged = []
     for number in range(14):
         one = maker.finding(f"f{number}", "conv1", attack_options={"steps": number})

@@ -1,6 +1,6 @@
 import pytest
+from handmade import Maker
 
-from conftest import Maker
 from safelight.record.store import Run
 from safelight.reports.sentences import headline, labels, plain, untried
 

@@ -94,7 +94,10 @@ def test_clopper_pearson_contains_the_proportion_and_stays_in_the_unit_interval(
 def test_clopper_pearson_grows_with_every_fraction_of_a_success(counts, more, level):
     successes, n = counts
     assume(successes + more <= n)
-    less, greater = clopper_pearson(successes, n, level), clopper_pearson(successes + more, n, level)
+    less, greater = (
+        clopper_pearson(successes, n, level),
+        clopper_pearson(successes + more, n, level),
+    )
     assert less[0] <= greater[0]
     assert less[1] <= greater[1]
 

@@ -2,14 +2,13 @@
 
 import time
 
-import tomli_w
 import torch
 from torch import nn
 
 from safelight import catalog
 from safelight.audit.pair import mismatch
 from safelight.audit.setting import Setting, prepare
-from safelight.plan.plan import Plan
+from safelight.plan.plan import Plan, to_toml
 
 
 def estimate(plan: Plan) -> str:
@@ -24,7 +23,7 @@ def estimate(plan: Plan) -> str:
     setting = prepare(plan)
     speed = _flops_per_second(setting.device)
     seeds = len(plan.seeds)
-    lines = [tomli_w.dumps(plan.model_dump(exclude_none=True)).rstrip(), ""]
+    lines = [to_toml(plan).rstrip(), ""]
     total, cells = 0.0, 0
     for threat in setting.threats:
         seen, _ = threat.meet(setting.target, setting.roles, setting.device, setting.cache)

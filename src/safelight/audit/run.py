@@ -24,6 +24,7 @@ from safelight.data.images import ImageSet
 from safelight.errors import RecordError
 from safelight.metrics.identity import rank
 from safelight.metrics.image import mse, psnr, ssim
+from safelight.plan.plan import to_toml
 from safelight.record.record import Baseline, Cell, Control, Finding, Record, Verdict
 from safelight.record.store import Run
 from safelight.record.verdict import (
@@ -77,6 +78,7 @@ def audit(setting: Setting, run: Run, progress: Progress, resume: bool = False) 
         spent = old.seconds
     else:
         run.create()
+        run.write("plan.toml", to_toml(setting.plan).encode())
     pairs = _pairs(setting)
     total = sum(len(setting.plan.seeds) for pair in pairs if not pair.finding.skipped)
     progress("nulls", 0, total)

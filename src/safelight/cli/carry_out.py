@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import tomli_w
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -42,7 +41,6 @@ def carry_out(plan: Plan, folder: Path, evidence: Evidence, *, resume: bool = Fa
     except KeyboardInterrupt:
         typer.echo(f"stopped; continue with: safelight audit --resume {folder}", err=True)
         raise typer.Exit(130) from None
-    run.write("plan.toml", tomli_w.dumps(plan.model_dump(exclude_none=True)).encode())
     run.write("report.html", html.render(run, evidence).encode())
     typer.echo(terminal.render(run, evidence))
     typer.echo(f"Report: {folder / 'report.html'} (it shows people's pictures: keep it private)")

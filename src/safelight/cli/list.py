@@ -6,6 +6,7 @@ import typer
 
 from safelight import catalog
 from safelight.plan.plan import presets
+from safelight.reports import FORMATS
 
 
 def list_components(
@@ -17,6 +18,5 @@ def list_components(
         for name in catalog.names(one):
             typer.echo(f"  {name:<24} {catalog.summary(one, name)}")
     if kind is None:
-        typer.echo("plan")
-        for name in presets():
-            typer.echo(f"  {name}")
+        typer.echo(f"plan\n  {', '.join(presets())}")
+        typer.echo(f"report\n  {', '.join(FORMATS)}")

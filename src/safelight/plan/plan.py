@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field
 
 from safelight import catalog
@@ -92,6 +93,11 @@ class Plan(_Strict):
     target: TargetPlan
     threats: list[ComponentPlan] = Field(min_length=1)
     attacks: list[ComponentPlan] = Field(min_length=1)
+
+
+def to_toml(plan: Plan) -> str:
+    """Return a plan as TOML that ``load_plan`` reads back to the same plan."""
+    return tomli_w.dumps(plan.model_dump(exclude_none=True))
 
 
 def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:

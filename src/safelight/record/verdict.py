@@ -107,14 +107,18 @@ def negative_control(named: Sequence[float]) -> Control:
 def judge(finding: Finding, cells: Sequence[Cell], tests: int) -> Finding:
     """Pool the cells of a finding and judge them.
 
+    The intervals that are recorded are the ones that decide: wide enough that all findings of
+    the record hold together with ``LEVEL``.
+
     Args:
         finding: without measurements and verdict.
         cells: its cells, one per seed.
         tests: how many findings are judged together.
     """
     done = [cell for cell in cells if cell.status == "ok"]
+    level = bonferroni(LEVEL, tests)
     measurements = {
-        name: measure(name, [cell.scores[name] for cell in done])
+        name: measure(name, [cell.scores[name] for cell in done], level)
         for name in SCORES
         if done and name in done[0].scores
     }
@@ -128,23 +132,19 @@ def judge(finding: Finding, cells: Sequence[Cell], tests: int) -> Finding:
             "seconds": sum(cell.seconds for cell in cells),
         }
     )
-    return pooled.model_copy(update={"verdict": _verdict(pooled, cells, tests)})
+    return pooled.model_copy(update={"verdict": _verdict(pooled, cells)})
 
 
-def _verdict(finding: Finding, cells: Sequence[Cell], tests: int) -> Verdict:
+def _verdict(finding: Finding, cells: Sequence[Cell]) -> Verdict:
     for cell in cells:
         if cell.status != "ok":
             return _inconclusive(f"{cell.status}: {cell.reason}")
-    scores = [cell.scores for cell in cells]
-    level = bonferroni(LEVEL, tests)
-    named = measure("named", [one["named"] for one in scores], level)
-    gain = measure("gain", [one["gain"] for one in scores], level)
-    beyond = measure("gain over nearest", [one["gain over nearest"] for one in scores], level)
     failed = [control for control in finding.controls if not control.passed]
     for control in failed:
         if control.name == "swapped claims":
             return _inconclusive(f"the score cannot be trusted: {control.detail}")
-    lows = [one.low or 0.0 for one in (named, gain, beyond)]
+    deciding = ("named", "gain", "gain over nearest")
+    lows = [finding.measurements[name].low or 0.0 for name in deciding]
     if lows[0] > 1 / LINE_UP or lows[1] > SMALLEST_GAIN:
         return Verdict(
             outcome="LEAK",
@@ -220,11 +220,16 @@ def _inconclusive(reason: str) -> Verdict:
     return Verdict(outcome="INCONCLUSIVE", severity="none", confidence="low", reason=reason)
 
 
+def _count(hits: float) -> str:
+    """Spell a count that may be a mean over seeds: 500, 0.4, 12.3."""
+    return f"{round(hits, 1):g}"
+
+
 def _told(finding: Finding) -> str:
     named, gain = finding.measurements["named"], finding.measurements["gain"]
     hits = (named.value or 0.0) * named.n
     return (
-        f"{hits:.0f} of {named.n} victims are named among {LINE_UP} look-alikes "
-        f"(chance {named.n / LINE_UP:.0f}), and reconstructions score "
+        f"{_count(hits)} of {named.n} victims are named among {LINE_UP} look-alikes "
+        f"(chance {_count(named.n / LINE_UP)}), and reconstructions score "
         f"{gain.value or 0.0:+.2f} SSIM over the best null"
     )
