@@ -23,8 +23,8 @@ def audit(plan: "Plan", out: str | Path, *, resume: bool = False) -> "Record":
     Raises:
         SafelightError: the plan, data, model or folder cannot be used; one line says why.
     """
-    from safelight.audit.run import audit as run_audit
-    from safelight.audit.setting import prepare
+    from safelight.auditing.run import audit as run_audit
+    from safelight.auditing.setting import prepare
     from safelight.record.store import Run
 
     return run_audit(prepare(plan), Run(Path(out)), lambda *_: None, resume=resume)

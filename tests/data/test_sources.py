@@ -277,7 +277,7 @@ def test_class_labels_of_minus_one_are_refused_not_miscounted(tmp_path):
     table.to_parquet(str(tmp_path / "t" / "train.parquet"))
     for victims in (RolePlan(count=2), RolePlan()):
         plan = as_plan(tmp_path / "t").model_copy(update={"victims": victims})
-        with pytest.raises(DataError, match="label|class 'a' .* is empty") as told:
+        with pytest.raises(DataError, match=r"label|class 'a' .* is empty") as told:
             deal(plan)
         assert "\n" not in str(told.value)
 

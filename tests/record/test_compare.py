@@ -64,7 +64,9 @@ def test_an_open_run_is_unfinished(make):
 def test_an_inconclusive_finding_is_unfinished_and_says_why_and_where(make):
     open_one = make.finding(verdict=make.verdict("INCONCLUSIVE", reason="error: it broke"))
     clean = make.finding("b", verdict=make.verdict("NO EVIDENCE"))
-    assert unfinished(make.record([open_one, clean])) == ["conv1 / inversion/decoder: error: it broke"]
+    assert unfinished(make.record([open_one, clean])) == [
+        "conv1 / inversion/decoder: error: it broke"
+    ]
 
 
 def test_a_skipped_finding_alone_is_unfinished_and_beside_others_is_not(make):

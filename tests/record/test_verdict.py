@@ -140,9 +140,12 @@ def test_judging_more_findings_together_demands_more_of_each(make):
     assert judged(make, cell, tests=1000).outcome == "NO EVIDENCE"
 
 
-def test_the_interval_that_is_shown_is_not_the_corrected_one(make):
-    finding = judge(make.finding(), [make.cell(named=0.1)], 50)
-    assert finding.measurements["named"].level == LEVEL
+def test_the_intervals_that_are_recorded_are_the_ones_that_decide(make):
+    alone, among_many = (judge(make.finding(), [make.cell(named=0.1)], n) for n in (1, 50))
+    for name in SCORES:
+        assert alone.measurements[name].level == pytest.approx(LEVEL)
+        assert among_many.measurements[name].level == pytest.approx(1 - (1 - LEVEL) / 50)
+        assert among_many.measurements[name].low < alone.measurements[name].low
 
 
 def test_a_finding_pools_its_cells(make):
@@ -177,7 +180,9 @@ def test_a_perfect_attack_on_the_fewest_victims_is_still_critical(make):
 def test_more_leakage_never_lowers_the_severity(make):
     order = ["none", "low", "medium", "high", "critical"]
     severities = [
-        order.index(judged(make, make.cell(named=share, gain=share / 2, beyond=share - 0.5)).severity)
+        order.index(
+            judged(make, make.cell(named=share, gain=share / 2, beyond=share - 0.5)).severity
+        )
         for share in (0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)
     ]
     assert severities == sorted(severities)
@@ -283,9 +288,7 @@ def test_the_worst_finding_is_the_most_severe(make):
 def test_of_two_equally_severe_findings_the_one_with_less_access_leads(make):
     """An attack that gets as far with less is the worse news, a percent more or less."""
     critical = make.verdict(severity="critical")
-    white = make.finding(
-        "w", verdict=critical, access="white-box", measurements=named(make, 0.97)
-    )
+    white = make.finding("w", verdict=critical, access="white-box", measurements=named(make, 0.97))
     black = make.finding("b", verdict=critical, measurements=named(make, 0.95))
     assert worst([white, black]).id == worst([black, white]).id == "b"
 

@@ -51,7 +51,7 @@ def audit(
     overrides += [f"device='{device}'"] if device is not None else []
     resolved = load_plan(plan, overrides)
     if dry_run:
-        from safelight.audit.estimate import estimate
+        from safelight.auditing.estimate import estimate
 
         typer.echo(estimate(resolved))
         return

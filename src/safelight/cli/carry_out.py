@@ -18,8 +18,8 @@ def carry_out(plan: Plan, folder: Path, evidence: Evidence, *, resume: bool = Fa
     """
     console = Console()
     with console.status("Loading PyTorch, the pictures and the model"):
-        from safelight.audit.run import audit
-        from safelight.audit.setting import prepare
+        from safelight.auditing.run import audit
+        from safelight.auditing.setting import prepare
         from safelight.reports import html, terminal
 
         setting = prepare(plan)

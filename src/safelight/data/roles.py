@@ -46,6 +46,8 @@ def open_split(source: str, split: str, plan: DataPlan) -> Split:
         DataError: nothing has that name, or it cannot be read.
     """
     if source == "embedded":
+        if plan.size is not None or plan.channels is not None:
+            raise DataError("embedded is 28x28 and gray; leave out data.size and data.channels")
         return embedded.open_split(split)
     mirror = Path(os.environ.get("SAFELIGHT_DATA", "")) / source
     for place in (Path(source), mirror):

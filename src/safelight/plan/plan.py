@@ -14,6 +14,10 @@ from safelight import catalog
 from safelight.errors import PlanError
 
 
+#: The plans that are shipped.
+PRESETS = resources.files(__package__) / "presets"
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -114,7 +118,7 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     if file.is_file():
         text = file.read_text()
     elif str(path) in presets():
-        text = (resources.files(__package__) / "presets" / f"{path}.toml").read_text()
+        text = (PRESETS / f"{path}.toml").read_text()
     else:
         raise PlanError(f"no plan at {path}; give a TOML file or a preset: {', '.join(presets())}")
     try:
@@ -145,8 +149,7 @@ def parse_plan(content: dict[str, Any], where: str) -> Plan:
 
 def presets() -> list[str]:
     """Return the names of the plans that are shipped."""
-    folder = resources.files(__package__) / "presets"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
+    return sorted(entry.name.removesuffix(".toml") for entry in PRESETS.iterdir())
 
 
 def _override(content: dict[str, Any], item: str) -> None:

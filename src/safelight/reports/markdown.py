@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from safelight.record.record import Finding, Record
 from safelight.record.store import Run
+from safelight.record.verdict import LEVEL
 from safelight.reports import numbers
 from safelight.reports.evidence import Evidence
 from safelight.reports.sentences import (
@@ -83,7 +84,8 @@ def _footing(record: Record) -> str:
     return _text(
         f"Target {plain(record.target.name)}; {len(record.victim_labels)} victims; seeds: {seeds}; "
         f"controls passed: {passed} of {len(checks)}; findings judged together: "
-        f"{len(ran(record))} (Bonferroni). In parentheses: 95% intervals. Measurements "
+        f"{len(ran(record))} ; the intervals in parentheses hold for all of them at once "
+        f"with {numbers.percent(LEVEL)} (Bonferroni). Measurements "
         f"{record.measurements_sha256()[:16]}, safelight {record.provenance.safelight}."
     )
 

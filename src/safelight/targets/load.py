@@ -5,6 +5,7 @@ import importlib
 import json
 import pickle
 import sys
+import warnings
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,9 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return safetensors.torch.load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of odd pickles, which are refused below anyway
+            warnings.simplefilter("ignore")
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, safetensors.SafetensorError, EOFError, RuntimeError, ValueError) as error:
         reason = str(error).split("\n")[0] or type(error).__name__
         raise LoadError(

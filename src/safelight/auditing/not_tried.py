@@ -1,7 +1,7 @@
 """What a plan leaves out, and the setting that would try it."""
 
 from safelight import catalog
-from safelight.audit.setting import Setting
+from safelight.auditing.setting import Setting
 from safelight.targets.cut import cut_points
 
 

@@ -10,8 +10,8 @@ import torch
 from safelight.attacks.attack import InversionAttack, Reconstruction
 from safelight.attacks.inversion.decoder import Decoder
 from safelight.attacks.inversion.likelihood import Likelihood
-from safelight.audit.run import audit
-from safelight.audit.setting import Setting, prepare
+from safelight.auditing.run import audit
+from safelight.auditing.setting import Setting, prepare
 from safelight.catalog import Reference
 from safelight.errors import RecordError
 from safelight.plan.plan import parse_plan

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from safelight import catalog
-from safelight.audit.pair import mismatch
-from safelight.audit.setting import Setting, prepare
+from safelight.auditing.pair import mismatch
+from safelight.auditing.setting import Setting, prepare
 from safelight.plan.plan import Plan, to_toml
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from safelight import catalog
 from safelight.attacks.attack import InversionAttack
-from safelight.audit import setting as describe
-from safelight.audit.not_tried import not_tried
-from safelight.audit.pair import mismatch
-from safelight.audit.setting import Setting
-from safelight.audit.sheets import COLUMNS, sheet
+from safelight.auditing import setting as describe
+from safelight.auditing.not_tried import not_tried
+from safelight.auditing.pair import mismatch
+from safelight.auditing.setting import Setting
+from safelight.auditing.sheets import COLUMNS, sheet
 from safelight.bounds.deterministic import certificate
 from safelight.controls.nulls import NULLS
 from safelight.controls.planted import PlantedLeak
