@@ -24,23 +24,21 @@ class Cache:
         self.root = root or Path(os.environ.get("SAFELIGHT_CACHE") or home)
 
     def tensors(
-        self, key: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]
+        self, key: Mapping[str, Any], source: str, make: Callable[[], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
         """Return what ``make`` returns, from disk if it was made before.
 
-        ``key`` must name everything that the result depends on; the source text of the module
-        that defines ``make`` is added, so that a changed recipe is not mistaken for the old one.
-        A damaged entry is made again. A cache that cannot be written is no error: it only saves
-        time.
+        ``key`` and ``source`` (of the recipe's code, see ``source_of``) must name everything that
+        the result depends on. A damaged entry is made again. A cache that cannot be written is no
+        error: it only saves time.
         """
-        module = inspect.getmodule(make)
-        source = inspect.getsource(module) if module else ""
         text = json.dumps({**key, "source": source}, sort_keys=True, default=str)
         file = self.root / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
         try:
             return safetensors.torch.load_file(file)
         except (OSError, safetensors.SafetensorError):
-            made = {name: value.contiguous() for name, value in make().items()}
+            # Clones: tensors that share memory, as tied weights do, cannot be stored together.
+            made = {name: value.contiguous().clone() for name, value in make().items()}
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             passing = file.with_suffix(f".{os.getpid()}")
@@ -50,3 +48,18 @@ class Cache:
         except (OSError, safetensors.SafetensorError):
             pass
         return made
+
+
+def source_of(*recipe: object) -> str:
+    """Return the source text of the modules that define functions and classes.
+
+    As part of a key it keeps a changed recipe from being mistaken for the old one.
+    """
+    texts = []
+    for one in recipe:
+        module = inspect.getmodule(one)
+        try:
+            texts.append(inspect.getsource(module) if module else "")
+        except (OSError, TypeError):  # built in, or typed into a shell
+            texts.append(repr(one))
+    return "\n".join(texts)

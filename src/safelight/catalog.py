@@ -77,7 +77,13 @@ def load(kind: str, name: str) -> Any:
     """
     outside = _entry_points(kind)
     if name in outside:
-        return outside[name].load()
+        try:
+            return outside[name].load()
+        except Exception as error:  # another package's import may fail in any way
+            raise PlanError(
+                f"cannot load {kind} {name} from {outside[name].value}: {error}; "
+                "mend or remove the package that adds it"
+            ) from None
     if name not in names(kind):
         raise PlanError(unknown(kind, name, names(kind)))
     module = importlib.import_module(f"safelight.{_room(kind)}.{name}".replace("/", "."))
@@ -118,6 +124,9 @@ def expand(kind: str, name: str, given: Mapping[str, Any]) -> list[Any]:
     """
     component = load(kind, name)
     hints = typing.get_type_hints(component)
+    for key, value in given.items():
+        if value == [] and not _is_sequence(hints.get(key)):
+            raise PlanError(f"{kind} {name}: {key} is an empty list; give one value or several")
     axes = [
         [(key, one) for one in value]
         if isinstance(value, list) and not _is_sequence(hints.get(key))
@@ -171,7 +180,11 @@ def explain(kind: str, name: str) -> str:
 
 
 def name_of(component: object) -> str:
-    """Return the catalog name of a component, from the file of its class."""
+    """Return the catalog name of a component: its entry point's, or from the file of its class."""
+    for kind in ROOMS:
+        for name, point in _entry_points(kind).items():
+            if point.value == f"{type(component).__module__}:{type(component).__qualname__}":
+                return name
     kind_path = type(component).__module__.removeprefix("safelight.").replace(".", "/")
     for room in ROOMS.values():
         if kind_path.startswith(room + "/"):

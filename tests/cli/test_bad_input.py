@@ -49,7 +49,7 @@ def place(tmp_path, monkeypatch):
         (["device=tpu"], "use cpu"),
         (["seeds=[]"], "at least 1 item"),
         (["nonsense"], "write key=value"),
-        (["data.size=32"], "leave out data.size"),
+        (["data.size=32"], "does not take pictures of shape [1, 32, 32]"),
         (["threats.7.cut=conv1"], "there is no '7'"),
     ],
 )

@@ -199,6 +199,6 @@ def test_a_model_and_pictures_of_the_users_own(cli, tmp_path, monkeypatch):
     record = load_record(tmp_path / "runs/theirs")
     assert record.verdict.outcome == "LEAK"
     assert record.target.cut_points["0.0"] == [6, 26, 26]
-    wrong = cli("audit", "plan.toml", "--set", "threats.0.cut=0.00", "--out", "other")
+    wrong = cli("audit", "plan.toml", "--set", "threats.0.cut=0.0x", "--out", "other")
     assert wrong.code == 2
     assert "did you mean '0.0'?" in wrong.err

@@ -88,10 +88,15 @@ def test_class_names_may_hold_odd_characters(tmp_path, name):
     assert sorted(split.classes) == sorted([name, "plain"])
 
 
-@pytest.mark.parametrize("name", ["two words", "ünï", "my[1]data", "what*", "100%"])
+@pytest.mark.parametrize("name", ["two words", "ünï", "100%"])
 def test_the_folder_itself_may_hold_odd_characters(tmp_path, name):
     split, _ = read(paint(tmp_path / name))
     assert split.classes == ("a", "b")
+
+
+@pytest.mark.parametrize("name", ["my[1]data", "what*"])
+def test_a_folder_whose_path_would_be_read_as_a_pattern_is_to_be_renamed(tmp_path, name):
+    fails("rename the folder", paint(tmp_path / name))
 
 
 def test_a_folder_with_splits_reads_the_one_that_is_asked_for(tmp_path):
@@ -256,7 +261,7 @@ def test_a_missing_label_is_refused(tmp_path, labels, kind):
 @pytest.mark.parametrize("cell", [None, b"", {"bytes": None, "path": None}])
 def test_a_missing_picture_in_a_table_is_refused_by_its_row(tmp_path, cell):
     folder = tabulate(tmp_path / "t", [png(noise()), cell], [0, 1])
-    fails("cannot read the picture row 1", folder)
+    fails("there is no picture in row 1; remove that row", folder)
 
 
 def test_a_damaged_table_is_refused(tmp_path):

@@ -34,6 +34,9 @@ class InversionAttack(ABC):
     but ``rng``.
     """
 
+    # A misspelled option is an error, inside another attack's options too.
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
+
     reference: ClassVar[Reference]
     needs: ClassVar[Needs]
 

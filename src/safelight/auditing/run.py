@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from safelight.plan.plan import to_toml
 from safelight.record.record import Baseline, Cell, Control, Finding, Record, Verdict
 from safelight.record.store import Run
 from safelight.record.verdict import (
+    PLANTED,
     judge,
     measure,
     negative_control,
@@ -57,6 +58,18 @@ class _Pair:
     finding: Finding
 
 
+@dataclass(frozen=True)
+class _Bench:
+    """What every cell is run with, and scored against."""
+
+    setting: Setting
+    run: Run
+    identity: dict[str, Any]
+    truth: ImageSet
+    bars: dict[str, Tensor]
+    finished: dict[str, Cell]
+
+
 def audit(setting: Setting, run: Run, progress: Progress, resume: bool = False) -> Record:
     """Run every cell, judge, and keep the record whole on disk after each.
 
@@ -84,28 +97,18 @@ def audit(setting: Setting, run: Run, progress: Progress, resume: bool = False) 
     progress("nulls", 0, total)
     record = _opening(setting, run, pairs)
     run.save(record)
-    identity = {"weights": record.target.weights_sha256, "roles": [r.sha256 for r in record.roles]}
-    truth = setting.roles.victims.to(setting.device)
-    bars = {name: torch.tensor(_scores(record, name)) for name in ("best", "nearest public")}
+    bench = _Bench(
+        setting=setting,
+        run=run,
+        identity=_identity(setting, record),
+        truth=setting.roles.victims.to(setting.device),
+        bars={name: torch.tensor(_scores(record, name)) for name in ("best", "nearest public")},
+        finished=finished,
+    )
     cells: list[Cell] = []
     for pair in pairs:
-        if pair.finding.skipped:
-            continue
-        seen, _ = pair.threat.meet(setting.target, setting.roles, setting.device, setting.cache)
-        for position, seed in enumerate(setting.plan.seeds):
-            progress(
-                f"{pair.finding.where} / {pair.finding.attack}, seed {seed}", len(cells), total
-            )
-            cell = Cell(
-                id=_sha(identity | {"finding": pair.finding.id, "seed": seed}),
-                finding=pair.finding.id,
-                seed=seed,
-                status="ok",
-            )
-            if cell.id in finished:
-                cells.append(finished[cell.id])
-            else:
-                cells.append(_cell(setting, run, pair, seen, cell, truth, bars, position == 0))
+        for cell in _cells(bench, pair, lambda doing: progress(doing, len(cells), total)):
+            cells.append(cell)
             seconds = round(spent + time.monotonic() - began, 1)
             record = record.model_copy(update={"cells": list(cells), "seconds": seconds})
             run.save(record)
@@ -113,6 +116,29 @@ def audit(setting: Setting, run: Run, progress: Progress, resume: bool = False) 
     run.save(record)
     progress("done", total, total)
     return record
+
+
+def _cells(bench: _Bench, pair: _Pair, tell: Callable[[str], None]) -> Iterator[Cell]:
+    """Run the cells of one finding, one per seed, or take them from an earlier run."""
+    if pair.finding.skipped:
+        return
+    setting, seeds = bench.setting, bench.setting.plan.seeds
+    seen, _ = pair.threat.meet(setting.target, setting.roles, setting.device, setting.cache)
+    ids = {
+        seed: _sha(bench.identity | {"finding": pair.finding.id, "seed": seed}) for seed in seeds
+    }
+    # The positive control runs once a finding; a cell that is reused may have brought it.
+    reused = [bench.finished[one] for one in ids.values() if one in bench.finished]
+    controlled = any(one.name == PLANTED for cell in reused for one in cell.controls)
+    for seed in seeds:
+        tell(f"{pair.finding.where} / {pair.finding.attack}, seed {seed}")
+        if ids[seed] in bench.finished and (controlled or seed != seeds[0]):
+            yield bench.finished[ids[seed]]
+            continue
+        cell = Cell(id=ids[seed], finding=pair.finding.id, seed=seed, status="ok")
+        cell = _cell(bench, pair, seen, cell, not controlled)
+        controlled = controlled or cell.status == "ok"
+        yield cell
 
 
 def _pairs(setting: Setting) -> list[_Pair]:
@@ -209,26 +235,18 @@ def _rounded(values: Tensor) -> list[float]:
     return [float(f"{value:.6g}") for value in values.tolist()]
 
 
-def _cell(
-    setting: Setting,
-    run: Run,
-    pair: _Pair,
-    seen: SplitObservation,
-    cell: Cell,
-    truth: ImageSet,
-    bars: dict[str, Tensor],
-    first: bool,
-) -> Cell:
+def _cell(bench: _Bench, pair: _Pair, seen: SplitObservation, cell: Cell, control: bool) -> Cell:
     """Run one cell; whatever the attack raises is recorded, never swallowed into a clean result."""
     began = time.monotonic()
+    setting, truth = bench.setting, bench.truth
     try:
         view = seen.restricted(pair.attack.needs)
-        claim = pair.attack.run(view, Seeds(cell.seed)).images
+        claim = _checked(pair.attack.run(view, Seeds(cell.seed)).images, truth)
         scores = _compare(claim, truth, setting.suspects)
         own = torch.tensor(scores["ssim"])
-        scores["gain"] = _rounded(own - bars["best"])
-        scores["gain over nearest"] = _rounded(own - bars["nearest public"])
-        controls = [_planted(setting, pair, seen, cell.seed)] if first else []
+        scores["gain"] = _rounded(own - bench.bars["best"])
+        scores["gain over nearest"] = _rounded(own - bench.bars["nearest public"])
+        controls = [_planted(setting, pair, seen, cell.seed)] if control else []
         controls.append(_swapped(claim, truth, setting.suspects))
         sends = [seen.restricted(pair.threat.offers).resend() for _ in range(2)]
         done = {
@@ -236,7 +254,7 @@ def _cell(
             "controls": controls,
             "bound": certificate(*sends),
             "queries": view.queries,
-            "artifact": run.keep(sheet(claim), ".png"),
+            "artifact": bench.run.keep(sheet(claim), ".png"),
         }
     except RecordError:  # the folder cannot be written: the run ends, the cell is done again
         raise
@@ -246,15 +264,23 @@ def _cell(
     return cell.model_copy(update=done | {"seconds": round(time.monotonic() - began, 2)})
 
 
+def _checked(claim: Tensor, truth: ImageSet) -> Tensor:
+    """Return a claim that is one picture per victim; anything else is an error of the attack."""
+    if claim.shape != truth.images.shape:
+        raise ValueError(f"the attack claimed {list(claim.shape)}, not {list(truth.images.shape)}")
+    if not bool(((claim >= 0) & (claim <= 1)).all()):
+        raise ValueError("the attack claimed pixels that are no numbers in [0, 1]")
+    return claim
+
+
 def _planted(setting: Setting, pair: _Pair, seen: SplitObservation, seed: int) -> Control:
     """Run the same attack, with the same options, on a message that holds the picture."""
     some = torch.arange(min(CONTROL_VICTIMS, len(setting.roles.victims)))
     roles = replace(setting.roles, victims=setting.roles.victims.rows(some))
     edge = PlantedLeak(seen.message_shape, seen.image_shape[0])
-    planted, secret = pair.threat.expose(
-        edge, f"planted leak {seen.message_shape}", roles, setting.device, setting.cache
-    )
+    planted, secret = pair.threat.expose(edge, roles, setting.device, setting.cache)
     claim = pair.attack.run(planted.restricted(pair.attack.needs), Seeds(seed)).images
+    claim = _checked(claim, secret.victims)
     ranks = rank(claim, secret.victims.images, secret.victims.labels, setting.suspects)
     return positive_control((ranks == 1).float().tolist())
 
@@ -289,6 +315,18 @@ def _judged(record: Record, pairs: list[_Pair]) -> Record:
     return record.model_copy(
         update={"status": "complete", "findings": findings, "verdict": verdict}
     )
+
+
+def _identity(setting: Setting, record: Record) -> dict[str, Any]:
+    """Return what a cell depends on besides its finding and seed: target and pictures."""
+    with torch.no_grad():
+        probe = setting.target.model(setting.roles.public.images[:8].to(setting.device))
+    return {
+        "weights": record.target.weights_sha256,
+        "target": setting.plan.target.model_dump(mode="json"),
+        "deed": [f"{value:.6g}" for value in probe.double().flatten().tolist()],
+        "roles": [role.sha256 for role in record.roles],
+    }
 
 
 def _sha(content: dict[str, Any]) -> str:

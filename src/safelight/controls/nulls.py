@@ -15,8 +15,8 @@ from safelight.metrics.image import ssim
 
 #: Steps and pictures per class for the class template. More of either moved its SSIM on MNIST
 #: victims by less than 0.002.
-TEMPLATE_STEPS = 120
-TEMPLATE_PICTURES = 60
+TEMPLATE_STEPS = 80
+TEMPLATE_PICTURES = 50
 
 
 @dataclass(frozen=True)

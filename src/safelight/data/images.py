@@ -32,6 +32,11 @@ class ImageSet:
                 f"{where}: pictures have shape {list(images.shape)}; "
                 "give [n, channels, height, width] with 1 or 3 channels"
             )
+        if images.dtype != torch.float32 or self.labels.dtype != torch.int64:
+            raise DataError(
+                f"{where}: pixels are {images.dtype} and labels {self.labels.dtype}; "
+                "convert them to float32 and int64"
+            )
         if len(images) != len(self.labels):
             raise DataError(
                 f"{where}: {len(images)} pictures but {len(self.labels)} labels; give one each"

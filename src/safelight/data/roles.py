@@ -46,9 +46,7 @@ def open_split(source: str, split: str, plan: DataPlan) -> Split:
         DataError: nothing has that name, or it cannot be read.
     """
     if source == "embedded":
-        if plan.size is not None or plan.channels is not None:
-            raise DataError("embedded is 28x28 and gray; leave out data.size and data.channels")
-        return embedded.open_split(split)
+        return embedded.open_split(split, plan.size, plan.channels)
     mirror = Path(os.environ.get("SAFELIGHT_DATA", "")) / source
     for place in (Path(source), mirror):
         if place.is_dir():
@@ -92,17 +90,15 @@ class _Pool:
     def __init__(self, split: Split, seeds: Seeds) -> None:
         self.split = split
         rng = np.random.default_rng(seeds.integer())
+        self.taker = ""  # the role that took everything that was left, if one did
         self.left: NDArray[np.int64] = rng.permutation(len(split.labels))
 
     def draw(self, role: str, count: int | None) -> ImageSet:
         """Take ``count`` rows, as evenly over the classes as whole numbers allow."""
         if count is None:
-            rows, self.left = self.left, self.left[:0]
-            if len(rows) == 0:
-                raise DataError(
-                    f"nothing is left of {self.split.source} for data.{role}; "
-                    "give the roles before it a count"
-                )
+            if len(self.left) == 0:
+                raise DataError(self._nothing_left(role))
+            rows, self.left, self.taker = self.left, self.left[:0], role
         else:
             rows = self._balanced(role, count)
             self.left = self.left[~np.isin(self.left, rows)]
@@ -113,7 +109,13 @@ class _Pool:
             self.split.source,
         )
 
+    def _nothing_left(self, role: str) -> str:
+        taker = f"data.{self.taker} took the rest, give it a count" if self.taker else "add some"
+        return f"nothing is left of {self.split.source} for data.{role}; {taker}"
+
     def _balanced(self, role: str, count: int) -> NDArray[np.int64]:
+        if self.taker:
+            raise DataError(self._nothing_left(role))
         classes = self.split.classes
         labels = self.split.labels[self.left]
         taken = []
@@ -140,10 +142,11 @@ def _check_alike(drawn: dict[str, ImageSet]) -> None:
                 f"data.{name} has pictures of shape {list(images.shape)}, data.{first} of "
                 f"{list(reference.shape)}; set data.size and data.channels"
             )
-    if drawn["victims"].classes != drawn["holdout"].classes:
-        raise DataError(
-            "data.victims and data.holdout name different classes; take both from one source"
-        )
+    for name in ("holdout", "public"):
+        if drawn["victims"].classes != drawn[name].classes:
+            raise DataError(
+                f"data.victims and data.{name} name different classes; give both the same classes"
+            )
 
 
 def _check_disjoint(drawn: dict[str, ImageSet]) -> None:

@@ -1,10 +1,16 @@
 """Can the victim be named? Re-identification among look-alikes of the same class."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from safelight.data.images import ImageSet
 from safelight.errors import DataError
+
+#: Squared distances closer than this are ties: far above float64 rounding, far below one level of
+#: one 8-bit pixel (1.5e-5).
+TIE = 1e-9
 
 
 def line_up(holdout: ImageSet, victims: ImageSet, size: int) -> Tensor:
@@ -15,7 +21,7 @@ def line_up(holdout: ImageSet, victims: ImageSet, size: int) -> Tensor:
     Raises:
         DataError: a class with victims has fewer holdout pictures.
     """
-    suspects = torch.zeros(len(holdout.classes), size - 1, holdout.images[0].numel())
+    suspects = torch.zeros(len(holdout.classes), size - 1, math.prod(holdout.shape))
     suspects = suspects.to(holdout.images)
     for label in victims.labels.unique().tolist():
         rows = (holdout.labels == label).nonzero().flatten()[: size - 1]
@@ -37,19 +43,16 @@ def rank(claim: Tensor, truth: Tensor, labels: Tensor, suspects: Tensor) -> Tens
         labels: [n].
         suspects: from ``line_up``.
 
-    Chance: uniform on 1 ... size. Ties count against the attacker. Uses squared pixel distance,
-    expanded as |a - b|^2 = |a|^2 - 2ab + |b|^2 so that no [n, size, pixels] tensor is built.
+    Chance: uniform on 1 ... size. Ties, and claims that are no numbers, count against the
+    attacker. Uses squared pixel distance less |claim|^2, that is |b|^2 - 2ab, which orders alike
+    and needs no [n, size, pixels] tensor; in float64, where equal pictures tie exactly enough.
     """
-    flat, true = claim.flatten(1), truth.flatten(1)
-    own = (flat - true).square().sum(1)
+    flat, true = claim.flatten(1).double(), truth.flatten(1).double()
+    own = true.square().sum(1) - 2 * (flat * true).sum(1)
     beaten = torch.zeros(len(flat), dtype=torch.long, device=flat.device)
     for label in labels.unique().tolist():
         rows = labels == label
-        others = suspects[label]
-        distance = (
-            flat[rows].square().sum(1, keepdim=True)
-            - 2 * flat[rows] @ others.T
-            + others.square().sum(1)
-        )
-        beaten[rows] = (distance <= own[rows, None]).sum(1)
+        others = suspects[label].double()
+        distance = others.square().sum(1) - 2 * flat[rows] @ others.T
+        beaten[rows] = (~(distance > own[rows, None] + TIE)).sum(1)
     return beaten + 1

@@ -35,12 +35,14 @@ def ssim(claim: Tensor, truth: Tensor) -> Tensor:
     Both [n, channels, height, width] with pixels in [0, 1], at least 7x7.
     """
     c1, c2 = 0.01**2, 0.03**2  # (K L)^2 with data range L = 1
-    moments = torch.stack([claim, truth, claim * claim, truth * truth, claim * truth])
+    # In float64: float32 cancels away the variance of bright flat areas.
+    a, b = claim.double(), truth.double()
+    moments = torch.stack([a, b, a * a, b * b, a * b])
     local = F.avg_pool2d(moments.flatten(0, 1), SMALLEST, stride=1).unflatten(0, (5, -1))
     x, y, xx, yy, xy = local
-    luminance = (2 * x * y + c1) / (x * x + y * y + c1)
     unbiased = SMALLEST**2 / (SMALLEST**2 - 1)  # sample, not population, (co)variances
     covariance = unbiased * (xy - x * y)
     variances = unbiased * (xx - x * x + yy - y * y)
     contrast = (2 * covariance + c2) / (variances + c2)
-    return torch.as_tensor((luminance * contrast).flatten(1).mean(1))
+    luminance = (2 * x * y + c1) / (x * x + y * y + c1)
+    return torch.as_tensor((luminance * contrast).flatten(1).mean(1).float())

@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import tomli_w
@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from safelight import catalog
 from safelight.errors import PlanError
-
 
 #: The plans that are shipped.
 PRESETS = resources.files(__package__) / "presets"
@@ -54,8 +53,8 @@ class FitPlan(_Strict):
 
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(5e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
+    learning_rate: float = Field(5e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(1e-2, ge=0, allow_inf_nan=False)
     seed: int = 0
 
 
@@ -71,7 +70,9 @@ class TargetPlan(_Strict):
     weights: str | None = None
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of the factory")
     mean: list[float] | None = Field(None, description="per channel, subtracted from [0, 1] pixels")
-    std: list[float] | None = Field(None, description="per channel, divides what is left")
+    std: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = Field(
+        None, description="per channel, divides what is left"
+    )
     fit: FitPlan = FitPlan()
 
 
@@ -98,6 +99,13 @@ class Plan(_Strict):
     threats: list[ComponentPlan] = Field(min_length=1)
     attacks: list[ComponentPlan] = Field(min_length=1)
 
+    @pydantic.field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed stands there twice, which repeats a cell and tells nothing")
+        return seeds
+
 
 def to_toml(plan: Plan) -> str:
     """Return a plan as TOML that ``load_plan`` reads back to the same plan."""
@@ -116,18 +124,18 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     """
     file = Path(path)
     if file.is_file():
-        text = file.read_text()
+        content = file.read_bytes()
     elif str(path) in presets():
-        text = (PRESETS / f"{path}.toml").read_text()
+        content = (PRESETS / f"{path}.toml").read_bytes()
     else:
         raise PlanError(f"no plan at {path}; give a TOML file or a preset: {', '.join(presets())}")
     try:
-        content = tomllib.loads(text)
+        tables = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PlanError(f"{path} is not TOML: {error}; correct that line") from None
     for item in overrides:
-        _override(content, item)
-    return parse_plan(content, str(path))
+        _override(tables, item)
+    return parse_plan(tables, str(path))
 
 
 def parse_plan(content: dict[str, Any], where: str) -> Plan:
@@ -135,7 +143,10 @@ def parse_plan(content: dict[str, Any], where: str) -> Plan:
     try:
         return Plan.model_validate(content)
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # A misspelled key is also a missing one: speak of the misspelling.
+        first = min(
+            error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden"
+        )
         if first["type"] == "extra_forbidden":
             *parents, key = [str(part) for part in first["loc"]]
             known = sorted(_keys_at(parents))
@@ -175,7 +186,8 @@ def _step(node: Any, part: str, item: str) -> Any:
         return node.setdefault(part, {})
     if isinstance(node, list):
         for position, entry in enumerate(node):
-            if part in (str(position), entry.get("name"), entry.get("name", "").split("/")[-1]):
+            name = str(entry.get("name")) if isinstance(entry, dict) else ""
+            if part in (str(position), name, name.split("/")[-1]):
                 return entry
     raise PlanError(f"cannot apply {item!r}: there is no {part!r} in the plan; check the key")
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+from math import isfinite
 from pathlib import Path
 
 import pydantic
@@ -47,14 +48,19 @@ class Run:
         Raises:
             RecordError: the folder holds something else.
         """
-        if not self.folder.exists():
+        if not self.folder.exists() or not any(self.folder.iterdir()):
             return
         if self.load().name != name:
             raise RecordError(f"{self.folder} is not a run of {name}; give another --out")
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder / "artifacts", ignore_errors=True)
+        for own in ("record.json", "plan.toml", "report.html"):
+            (self.folder / own).unlink(missing_ok=True)
 
     def save(self, record: Record) -> None:
         """Replace the record, whole."""
+        for cell in record.cells:
+            if not all(isfinite(value) for values in cell.scores.values() for value in values):
+                raise RecordError(f"a score of cell {cell.id} is not a number; mend the attack")
         self.write("record.json", record.model_dump_json(indent=1).encode())
 
     def load(self) -> Record:
@@ -68,7 +74,8 @@ class Run:
     def keep(self, content: bytes, suffix: str) -> str:
         """Store an artifact and return its name, the sha256 of its content."""
         name = hashlib.sha256(content).hexdigest() + suffix
-        if not (self.folder / "artifacts" / name).exists():
+        file = self.folder / "artifacts" / name
+        if not file.exists() or file.read_bytes() != content:
             self.write(f"artifacts/{name}", content)
         return name
 
@@ -103,9 +110,11 @@ class Run:
                 stream.flush()
                 os.fsync(stream.fileno())
             passing.replace(file)  # temporary files are made with mode 0600
-        except OSError as error:
+        except BaseException as error:
             if passing is not None:
                 passing.unlink(missing_ok=True)
+            if not isinstance(error, OSError):
+                raise
             raise RecordError(
                 f"cannot write {file}: {error.strerror}; free some space or check the folder, then "
                 f"continue with --resume {self.folder}"

@@ -1,6 +1,7 @@
 """The only place that judges. Every constant stands here, with its reason."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Literal
 
 import numpy as np
@@ -41,6 +42,10 @@ OFTEN = 0.1
 #: The positive control must name at least this share (lower limit) of a planted leak's victims.
 CONTROL_NAMED = 0.5
 
+#: The controls, by name.
+PLANTED = "planted leak"
+SWAPPED = "swapped claims"
+
 #: Scores that carry over from victims to findings: unit, direction, chance level.
 SCORES: dict[str, tuple[str, Literal["higher", "lower"], float | None]] = {
     "named": ("share", "higher", 1 / LINE_UP),
@@ -52,28 +57,35 @@ SCORES: dict[str, tuple[str, Literal["higher", "lower"], float | None]] = {
 }
 
 
-def measure(name: str, scores: Sequence[Sequence[float]], level: float = LEVEL) -> Measurement:
+def measure(
+    name: str, scores: Sequence[Sequence[float]], level: float = LEVEL, seeds: int = 0
+) -> Measurement:
     """Pool one score over seeds: the mean, with an interval over victims.
 
     Args:
         name: a key of ``SCORES``.
         scores: [seeds][victims]; the same victims in every seed.
         level: coverage of the interval.
+        seeds: how many distinct seeds there are, if fewer than rows.
     """
     unit, worse, chance = SCORES[name]
     values = np.asarray(scores, dtype=np.float64).mean(axis=0)
     n = len(values)
-    if name == "named":
+    low: float | None
+    high: float | None
+    if not np.isfinite(values).all():
+        low = high = None
+    elif name == "named":
         low, high = clopper_pearson(float(values.sum()), n, level)
     else:
         low, high = bootstrap_mean(values, level)
     return Measurement(
-        value=float(values.mean()),
+        value=float(values.mean()) if low is not None else None,
         low=low,
         high=high,
         level=level,
         n=n,
-        seeds=len(scores),
+        seeds=seeds or len(scores),
         chance=chance,
         worse=worse,
         unit=unit,
@@ -84,7 +96,7 @@ def positive_control(named: Sequence[float]) -> Control:
     """Judge the attack on a planted leak: it must name most of the victims there."""
     low, _ = clopper_pearson(float(np.sum(named)), len(named), LEVEL)
     return Control(
-        name="planted leak",
+        name=PLANTED,
         question="Does this attack find a leak that is there?",
         passed=low > CONTROL_NAMED,
         detail=f"on a message that is the picture itself, {int(np.sum(named))} of {len(named)} "
@@ -96,7 +108,7 @@ def negative_control(named: Sequence[float]) -> Control:
     """Judge the score itself: claims dealt to the wrong victims must name nobody."""
     low, _ = clopper_pearson(float(np.sum(named)), len(named), 0.999)
     return Control(
-        name="swapped claims",
+        name=SWAPPED,
         question="Does the score find a leak where there can be none?",
         passed=low <= 1 / LINE_UP,
         detail=f"with every claim handed to another victim of the same class, "
@@ -116,9 +128,9 @@ def judge(finding: Finding, cells: Sequence[Cell], tests: int) -> Finding:
         tests: how many findings are judged together.
     """
     done = [cell for cell in cells if cell.status == "ok"]
-    level = bonferroni(LEVEL, tests)
+    level, seeds = bonferroni(LEVEL, tests), len({cell.seed for cell in done})
     measurements = {
-        name: measure(name, [cell.scores[name] for cell in done], level)
+        name: measure(name, [cell.scores[name] for cell in done], level, seeds)
         for name in SCORES
         if done and name in done[0].scores
     }
@@ -141,14 +153,19 @@ def _verdict(finding: Finding, cells: Sequence[Cell]) -> Verdict:
             return _inconclusive(f"{cell.status}: {cell.reason}")
     failed = [control for control in finding.controls if not control.passed]
     for control in failed:
-        if control.name == "swapped claims":
+        if control.name == SWAPPED:
             return _inconclusive(f"the score cannot be trusted: {control.detail}")
     deciding = ("named", "gain", "gain over nearest")
-    lows = [finding.measurements[name].low or 0.0 for name in deciding]
-    if lows[0] > 1 / LINE_UP or lows[1] > SMALLEST_GAIN:
+    lows = [finding.measurements[name].low for name in deciding if name in finding.measurements]
+    if len(lows) < len(deciding) or not all(low is not None and isfinite(low) for low in lows):
+        return _inconclusive("there are no scores, or some are not numbers")
+    if not any(control.name == PLANTED for control in finding.controls):
+        return _inconclusive("the attack was not tried on a planted leak")
+    named, gain, beyond = (low or 0.0 for low in lows)
+    if named > 1 / LINE_UP or gain > SMALLEST_GAIN:
         return Verdict(
             outcome="LEAK",
-            severity=_severity(*lows),
+            severity=_severity(named, gain, beyond),
             confidence=_confidence(finding),
             reason=_told(finding),
         )
@@ -186,14 +203,12 @@ def overall(findings: Sequence[Finding]) -> Verdict:
 def worst(findings: Sequence[Finding]) -> Finding:
     """Return the finding to lead with: the most severe, then the one with the least access."""
 
-    def order(one: Finding) -> tuple[int, float, float]:
+    def order(one: Finding) -> tuple[int, int, float]:
         named = one.measurements.get("named")
         low = (named.low or 0.0) if named else 0.0
-        return (
-            SEVERITIES.index(one.verdict.severity),
-            low,
-            -float(one.access.startswith("white")),
-        )
+        access = ("white-box", "black-box queries", "no queries")
+        rank = access.index(one.access) if one.access in access else 0
+        return SEVERITIES.index(one.verdict.severity), rank, low
 
     return max(findings, key=order)
 

@@ -1,6 +1,7 @@
 """Seeds that are derived, never global: the same names give the same stream, in any order."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 
 
@@ -17,5 +18,5 @@ class Seeds:
 
     def integer(self) -> int:
         """Return this node's seed, uniform on [0, 2**63)."""
-        text = "/".join((str(self.root), *self.path))
+        text = json.dumps([self.root, *self.path])  # unambiguous: a name may hold any character
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

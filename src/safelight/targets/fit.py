@@ -32,13 +32,15 @@ def fit(model: Normalized, data: ImageSet, recipe: FitPlan) -> dict[str, Any]:
         optimizer, recipe.learning_rate, total_steps=max(batches * recipe.epochs, 2)
     )
     model.train()
-    for _ in range(recipe.epochs):
-        shuffled = torch.randperm(len(data), generator=order).to(device)
-        for rows in shuffled[: batches * recipe.batch_size].chunk(batches):
-            loss = F.cross_entropy(model(images[rows]), labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+    with torch.random.fork_rng():  # dropout draws from the global generator
+        torch.manual_seed(recipe.seed)
+        for _ in range(recipe.epochs):
+            shuffled = torch.randperm(len(data), generator=order).to(device)
+            for rows in shuffled[: batches * recipe.batch_size].chunk(batches):
+                loss = F.cross_entropy(model(images[rows]), labels[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
     model.eval()
     return {"recipe": recipe.model_dump(), "n": len(data), "training_set_sha256": data.sha256()}

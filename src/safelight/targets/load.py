@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from safelight import catalog
-from safelight.cache import Cache
+from safelight.cache import Cache, source_of
 from safelight.data.roles import Roles
 from safelight.errors import LoadError, PlanError
 from safelight.plan.plan import TargetPlan
@@ -52,14 +52,14 @@ def load_target(plan: TargetPlan, roles: Roles, device: torch.device, cache: Cac
 
 
 def _network(plan: TargetPlan) -> nn.Module:
-    if ":" not in plan.model:
+    module, colon, function = plan.model.partition(":")
+    if not colon:
         factory = catalog.load("classifier", plan.model)
     else:
-        module, _, function = plan.model.partition(":")
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the user's own package
         try:
             factory = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise LoadError(
                 f"cannot import the model {plan.model}: {error}; "
                 "run from the folder that holds the package, or install it"
@@ -68,8 +68,9 @@ def _network(plan: TargetPlan) -> nn.Module:
             sys.path.pop(0)
     try:
         network = factory(**plan.options)
-    except TypeError as error:
-        raise PlanError(f"cannot call {plan.model}: {error}; correct target.options") from None
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise PlanError(f"cannot call {plan.model}: {reason}; correct target.options") from None
     if not isinstance(network, nn.Module):
         raise LoadError(
             f"{plan.model} returned {type(network).__name__}; it must return a torch.nn.Module"
@@ -79,8 +80,9 @@ def _network(plan: TargetPlan) -> nn.Module:
 
 def _normalized(network: nn.Module, plan: TargetPlan, shape: tuple[int, ...]) -> Normalized:
     channels = shape[0]
-    mean = plan.mean or getattr(network, "mean", None) or [0.0] * channels
-    std = plan.std or getattr(network, "std", None) or [1.0] * channels
+    ours = network if ":" not in plan.model else None  # a user's network may mean anything by it
+    mean = plan.mean or getattr(ours, "mean", None) or [0.0] * channels
+    std = plan.std or getattr(ours, "std", None) or [1.0] * channels
     if len(mean) not in (1, channels) or len(std) not in (1, channels):
         raise PlanError(
             f"target.mean and target.std have {len(mean)} and {len(std)} entries for pictures of "
@@ -105,7 +107,9 @@ def _train(
         return {name: value.cpu() for name, value in model.network.state_dict().items()}
 
     key = {"target": plan.model_dump(), "data": private.sha256(), "torch": torch.__version__}
-    _fill(model.network, cache.tensors(key, make), "the cache")
+    source = source_of(fit, type(model.network), *(type(one) for one in model.network.modules()))
+    key["layers"] = repr(model.network)
+    _fill(model.network, cache.tensors(key, source, make), "the cache")
     facts = {"recipe": plan.fit.model_dump(), "training_set_sha256": private.sha256()}
     return f"{len(private)} pictures of {private.source}", facts
 
@@ -141,20 +145,22 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():  # of odd pickles, which are refused below anyway
             warnings.simplefilter("ignore")
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, safetensors.SafetensorError, EOFError, RuntimeError, ValueError) as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise LoadError(
-            f"cannot read the weights {file}: {reason}; "
-            "give a .safetensors file or a saved state dict"
-        ) from None
     except pickle.UnpicklingError:
         raise LoadError(
             f"{file} holds more than tensors: loading it would run code from the file; "
             "save the state dict alone, best as .safetensors"
         ) from None
+    except Exception as error:  # a damaged file may fail anywhere in the reader
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise LoadError(
+            f"cannot read the weights {file}: {reason}; "
+            "give a .safetensors file or a saved state dict"
+        ) from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise LoadError(
             f"{file} is not a state dict; save model.state_dict(), best as .safetensors"
         )
@@ -178,5 +184,10 @@ def _fill(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
         raise LoadError(
             f"the weights {where} do not fit the model: {'; '.join(told)}; "
             "check target.model, target.options and the file"
+        )
+    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise LoadError(
+            f"the weights {where} hold NaN or infinity in {broken[0]}; train them again"
         )
     network.load_state_dict(state)

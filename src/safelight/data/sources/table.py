@@ -9,8 +9,9 @@ from typing import Any
 import datasets
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from safelight.data.sources.pixels import as_pixels
 from safelight.data.sources.source import Split
 from safelight.errors import DataError
 
@@ -24,6 +25,8 @@ def as_split(rows: datasets.Dataset, source: str, size: int | None, channels: in
     image = _column(rows, source, "image", lambda feature: isinstance(feature, datasets.Image))
     label = _column(rows, source, "label", _is_label)
     feature = rows.features[label]
+    if any(one is None for one in rows[label][:]):
+        raise DataError(f"{source}: some rows have no {label}; remove them or label them")
     values = np.asarray(rows[label][:])
     if isinstance(feature, datasets.ClassLabel):
         classes, labels = tuple(feature.names), values.astype(np.int64)
@@ -33,8 +36,8 @@ def as_split(rows: datasets.Dataset, source: str, size: int | None, channels: in
     encoded = rows.select_columns([image]).cast_column(image, datasets.Image(decode=False))
 
     def pictures(index: NDArray[np.int64]) -> NDArray[np.float32]:
-        cells = encoded[index][image]
-        names = [cell["path"] or f"row {row}" for cell, row in zip(cells, index, strict=True)]
+        cells = [cell or {} for cell in encoded[index][image]]
+        names = [cell.get("path") or f"row {row}" for cell, row in zip(cells, index, strict=True)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # PIL decodes outside the interpreter lock
             arrays = list(
                 pool.map(lambda cell, name: _decode(cell, name, size, channels), cells, names)
@@ -46,7 +49,8 @@ def as_split(rows: datasets.Dataset, source: str, size: int | None, channels: in
 
 def _is_label(feature: Any) -> bool:
     return isinstance(feature, datasets.ClassLabel) or (
-        isinstance(feature, datasets.Value) and feature.dtype in ("int64", "int32", "string")
+        isinstance(feature, datasets.Value)
+        and feature.dtype.startswith(("int", "uint", "bool", "string"))
     )
 
 
@@ -57,27 +61,22 @@ def _column(rows: datasets.Dataset, source: str, wanted: str, accept: Any) -> st
             return str(name)
     raise DataError(
         f"{source} has no {wanted} column among {', '.join(rows.features)}; "
-        "give one folder of pictures per class, or a table with an image and a label"
+        "give one folder of pictures per class (two at least), or a table with an image and a label"
     )
 
 
 def _decode(
     cell: Mapping[str, Any], name: str, size: int | None, channels: int | None
 ) -> NDArray[np.float32]:
+    if not cell.get("bytes") and not cell.get("path"):
+        raise DataError(f"there is no picture in {name}; remove that row")
     try:
         with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] else cell["path"]) as file:
-            picture = file.copy()
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            picture = ImageOps.exif_transpose(file) or file.copy()
+            picture.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"cannot read the picture {name}: {error}; remove or repair it") from None
-    if picture.mode == "F":  # floating-point TIFF: kept as it is, checked when the set is built
-        array = np.asarray(picture, dtype=np.float32)
-    else:
-        gray = channels == 1 or (channels is None and picture.mode in ("1", "L", "LA"))
-        picture = picture.convert("L" if gray else "RGB")
-        if size is not None and picture.size != (size, size):
-            picture = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
-        array = np.asarray(picture, dtype=np.float32) / np.float32(255)
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    return as_pixels(picture, size, channels)
 
 
 def _stack(arrays: list[NDArray[np.float32]], names: list[str], source: str) -> NDArray[np.float32]:
