@@ -113,7 +113,7 @@ def test_a_split_that_does_not_exist_is_an_error_that_names_it(tmp_path, split):
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path):
-    fails("cannot read split .*one subfolder of pictures per class", tmp_path)
+    fails("cannot read split .*a subfolder of pictures per class", tmp_path)
 
 
 def test_a_folder_of_text_is_an_error(tmp_path):

@@ -29,7 +29,7 @@ def open_split(folder: Path, split: str, size: int | None, channels: int | None)
     except (ValueError, RuntimeError, OSError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             f"cannot read split {split!r} of {folder}: {_first_line(error)}; check data.*.split, "
-            "and that the folder holds one subfolder of pictures per class (two or more), or parquet"
+            "and that the folder holds a subfolder of pictures per class (two or more), or parquet"
         ) from None
     finally:
         datasets.enable_progress_bars()

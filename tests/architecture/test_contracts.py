@@ -1,0 +1,38 @@
+"""Every component that the catalog finds inherits its contract, and has its page."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from safelight import catalog
+from safelight.testing.attacks import AttackContract
+from safelight.testing.threats import ThreatContract
+
+ROOT = Path(__file__).parents[2]
+CONTRACTS = {
+    "attack": (AttackContract, "attack", ROOT / "tests/attacks"),
+    "threat": (ThreatContract, "threat", ROOT / "tests/threats"),
+}
+
+
+@pytest.mark.parametrize("kind", CONTRACTS)
+def test_every_component_is_held_to_its_contract(kind, monkeypatch):
+    contract, attribute, folder = CONTRACTS[kind]
+    monkeypatch.syspath_prepend(str(folder))
+    held = set()
+    for file in sorted(folder.glob("test_*.py")):
+        module = importlib.import_module(file.stem)
+        held |= {
+            catalog.name_of(getattr(suite, attribute))
+            for suite in vars(module).values()
+            if isinstance(suite, type) and issubclass(suite, contract) and suite is not contract
+        }
+    assert held == set(catalog.names(kind))
+
+
+@pytest.mark.parametrize("kind", catalog.ROOMS)
+def test_every_component_has_its_page_and_the_page_is_up_to_date(kind):
+    for name in catalog.names(kind):
+        page = ROOT / f"docs/components/{kind}-{name.replace('/', '-')}.md"
+        assert page.read_text() == catalog.explain(kind, name), "run: make docs"
