@@ -20,8 +20,9 @@ class Cache:
     """
 
     def __init__(self, root: Path | None = None) -> None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "safelight"
-        self.root = root or Path(os.environ.get("SAFELIGHT_CACHE") or home)
+        own = os.environ.get("SAFELIGHT_CACHE")
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        self.root = root or Path(own or f"{base}/safelight")
 
     def tensors(
         self, key: Mapping[str, Any], source: str, make: Callable[[], dict[str, Tensor]]

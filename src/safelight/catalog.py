@@ -76,6 +76,8 @@ def load(kind: str, name: str) -> Any:
         PlanError: no component of that kind has the name.
     """
     outside = _entry_points(kind)
+    if name in outside and (Path(__file__).parent / _room(kind) / f"{name}.py").is_file():
+        raise PlanError(f"{outside[name].value} takes the name of {kind} {name}; rename it")
     if name in outside:
         try:
             return outside[name].load()

@@ -1,5 +1,6 @@
 """The README's and the tutorial's blocks run as they stand, on a demo with fewer victims."""
 
+import importlib
 import re
 import runpy
 import shlex
@@ -7,9 +8,11 @@ import sys
 import tomllib
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from safelight.cache import Cache
 from safelight.cli.main import run
 from safelight.plan.plan import parse_plan
 
@@ -83,25 +86,23 @@ def test_the_readmes_commands_exist():
         assert line.startswith(("safelight audit plan.toml", "safelight gate runs/"))
 
 
-def test_contributings_attack_is_an_attack(tmp_path, monkeypatch):
+def test_contributings_attack_keeps_the_contract(tmp_path, monkeypatch):
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    attack, _test = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    (tmp_path / "mine.py").write_text(attack)
+    attack, test = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "ridge.py").write_text(attack)
     monkeypatch.syspath_prepend(str(tmp_path))
-    import dataclasses
-    import importlib
-
-    from safelight.cache import Cache
-    from safelight.stats.seeds import Seeds
-    from safelight.testing import worlds
-
-    module = importlib.import_module("mine")
-    seen, secret = worlds.watch("lenet", Cache(tmp_path / "cache"))
-    mine = module.Mine(pictures=50)
-    assert dataclasses.asdict(mine) == {"pictures": 50}
-    claim = mine.run(seen.restricted(mine.needs), Seeds(0))
-    assert claim.images.shape == secret.victims.images.shape
-    monkeypatch.delitem(sys.modules, "mine")
+    monkeypatch.setitem(
+        sys.modules, "safelight.attacks.inversion.ridge", importlib.import_module("ridge")
+    )
+    scope: dict[str, Any] = {}
+    exec(compile(test, "test_ridge.py", "exec"), scope)  # noqa: S102 - our own document
+    suite = scope["TestRidge"]()
+    suite.test_wins_on_a_target_that_leaks_everything(Cache(tmp_path / "a"))
+    suite.test_is_at_chance_on_a_target_that_leaks_nothing(Cache(tmp_path / "b"))
+    suite.test_needs_everything_that_it_declares(tmp_path / "c")
+    suite.test_same_seed_same_claim_and_the_target_stays_as_it_was(Cache(tmp_path / "d"), tmp_path)
+    suite.test_has_a_reference_and_says_what_it_does()
+    monkeypatch.delitem(sys.modules, "ridge")
 
 
 def test_every_link_leads_somewhere():

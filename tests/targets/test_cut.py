@@ -2,11 +2,14 @@ import pytest
 import torch
 from torch import nn
 
+from safelight.cache import Cache
 from safelight.errors import LoadError
 from safelight.targets.classifiers.cifar_cnn import CifarCNN
 from safelight.targets.classifiers.lenet import LeNet
 from safelight.targets.cut import cut, cut_points
-from safelight.targets.target import Normalized
+from safelight.targets.target import Normalized, Target
+from safelight.testing.worlds import digits
+from safelight.threats.split_inference import SplitInference
 
 LENET = {
     "conv1": (8, 24, 24),
@@ -203,3 +206,14 @@ def test_a_model_without_layers_has_no_cut_points():
     model = normalized(nn.Flatten())
     assert cut_points(model, (1, 8, 8)) == {}
     fails("choose from: .none.", cut, model, "flatten", (1, 8, 8))
+
+
+def test_a_network_with_batch_norm_can_be_audited(tmp_path):
+    """Its state holds a count without dimensions, which hashes must take."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(2704, 10)
+    )
+    made = Target("normed", Normalized(network, (0.0,), (1.0,)), "nothing")
+    seen, _ = SplitInference(cut="1").meet(made, digits(), torch.device("cpu"), Cache(tmp_path))
+    assert seen.message_shape == (4, 26, 26)
+    assert len(made.weights_sha256()) == 64

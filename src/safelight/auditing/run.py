@@ -4,7 +4,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from importlib import metadata
 from typing import Any
 
 import torch
@@ -15,17 +16,18 @@ from safelight.attacks.attack import InversionAttack
 from safelight.auditing import setting as describe
 from safelight.auditing.not_tried import not_tried
 from safelight.auditing.pair import mismatch
+from safelight.auditing.scoring import checked, compare, planted, rounded, swapped
 from safelight.auditing.setting import Setting
 from safelight.auditing.sheets import COLUMNS, sheet
 from safelight.bounds.deterministic import certificate
+from safelight.cache import source_of
 from safelight.controls.nulls import NULLS
-from safelight.controls.planted import PlantedLeak
 from safelight.data.images import ImageSet
 from safelight.errors import RecordError
 from safelight.metrics.identity import rank
-from safelight.metrics.image import mse, psnr, ssim
+from safelight.metrics.image import ssim
 from safelight.plan.plan import to_toml
-from safelight.record.record import Baseline, Cell, Control, Finding, Record, Verdict
+from safelight.record.record import Baseline, Cell, Finding, Record, TargetFacts, Verdict
 from safelight.record.store import Run
 from safelight.record.verdict import (
     PLANTED,
@@ -33,15 +35,11 @@ from safelight.record.verdict import (
     measure,
     negative_control,
     overall,
-    positive_control,
     skip,
 )
 from safelight.stats.seeds import Seeds
 from safelight.threats.observation import SplitObservation
 from safelight.threats.split_inference import SplitInference
-
-#: Victims of the positive control: 50 named out of 50 put the lower limit at 0.93.
-CONTROL_VICTIMS = 50
 
 #: Tells a watcher (what is being done, how many cells are done, how many there are).
 Progress = Callable[[str, int, int], None]
@@ -83,39 +81,64 @@ def audit(setting: Setting, run: Run, progress: Progress, resume: bool = False) 
         RecordError: the folder cannot be written, or holds a run and ``resume`` is not set.
     """
     began = time.monotonic()
-    finished: dict[str, Cell] = {}
+    pairs = _pairs(setting)
+    target = describe.describe_target(setting)
+    identity = _identity(setting, target)
+    cells: dict[str, Cell] = {}
     spent = 0.0
     if resume:
         old = run.load()
-        finished = {cell.id: cell for cell in old.cells if cell.status == "ok"}
+        cells = _still_valid(old, pairs, setting, identity)
         spent = old.seconds
     else:
         run.create()
         run.write("plan.toml", to_toml(setting.plan).encode())
-    pairs = _pairs(setting)
     total = sum(len(setting.plan.seeds) for pair in pairs if not pair.finding.skipped)
     progress("nulls", 0, total)
-    record = _opening(setting, run, pairs)
+    record = _opening(setting, run, pairs, target)
+    record = record.model_copy(update={"cells": list(cells.values())})
     run.save(record)
     bench = _Bench(
         setting=setting,
         run=run,
-        identity=_identity(setting, record),
+        identity=identity,
         truth=setting.roles.victims.to(setting.device),
         bars={name: torch.tensor(_scores(record, name)) for name in ("best", "nearest public")},
-        finished=finished,
+        finished=dict(cells),
     )
-    cells: list[Cell] = []
+    done: list[Cell] = []
     for pair in pairs:
-        for cell in _cells(bench, pair, lambda doing: progress(doing, len(cells), total)):
-            cells.append(cell)
+        for cell in _cells(bench, pair, lambda doing: progress(doing, len(done), total)):
+            cells[cell.id] = cell
+            done.append(cell)
             seconds = round(spent + time.monotonic() - began, 1)
-            record = record.model_copy(update={"cells": list(cells), "seconds": seconds})
+            record = record.model_copy(update={"cells": list(cells.values()), "seconds": seconds})
             run.save(record)
+    order = [_cell_id(identity, pair, seed) for pair in pairs for seed in setting.plan.seeds]
+    record = record.model_copy(update={"cells": [cells[one] for one in order if one in cells]})
     record = _judged(record, pairs)
     run.save(record)
     progress("done", total, total)
     return record
+
+
+def _still_valid(
+    old: Record, pairs: list[_Pair], setting: Setting, identity: dict[str, Any]
+) -> dict[str, Cell]:
+    """Return the finished cells of an earlier run that are the same work, by id."""
+    wanted = {_cell_id(identity, pair, seed) for pair in pairs for seed in setting.plan.seeds}
+    finished = {cell.id: cell for cell in old.cells if cell.status == "ok"}
+    kept = {one: cell for one, cell in finished.items() if one in wanted}
+    if finished and not kept:
+        raise RecordError(
+            "the model, the pictures or safelight changed since this run was begun, so none of "
+            "its cells can be used; begin a new run with another --out"
+        )
+    return kept
+
+
+def _cell_id(identity: dict[str, Any], pair: _Pair, seed: int) -> str:
+    return _sha(identity | {"finding": pair.finding.id, "seed": seed})
 
 
 def _cells(bench: _Bench, pair: _Pair, tell: Callable[[str], None]) -> Iterator[Cell]:
@@ -124,9 +147,7 @@ def _cells(bench: _Bench, pair: _Pair, tell: Callable[[str], None]) -> Iterator[
         return
     setting, seeds = bench.setting, bench.setting.plan.seeds
     seen, _ = pair.threat.meet(setting.target, setting.roles, setting.device, setting.cache)
-    ids = {
-        seed: _sha(bench.identity | {"finding": pair.finding.id, "seed": seed}) for seed in seeds
-    }
+    ids = {seed: _cell_id(bench.identity, pair, seed) for seed in seeds}
     # The positive control runs once a finding; a cell that is reused may have brought it.
     reused = [bench.finished[one] for one in ids.values() if one in bench.finished]
     controlled = any(one.name == PLANTED for cell in reused for one in cell.controls)
@@ -162,7 +183,7 @@ def _pairs(setting: Setting) -> list[_Pair]:
     return pairs
 
 
-def _opening(setting: Setting, run: Run, pairs: list[_Pair]) -> Record:
+def _opening(setting: Setting, run: Run, pairs: list[_Pair], target: TargetFacts) -> Record:
     """Return the record before its first cell: facts and nulls."""
     victims = setting.roles.victims.to(setting.device)
     components = [describe.describe_component("threat", one) for one in setting.threats]
@@ -171,7 +192,7 @@ def _opening(setting: Setting, run: Run, pairs: list[_Pair]) -> Record:
         status="running",
         name=setting.plan.name,
         verdict=None,
-        target=describe.describe_target(setting),
+        target=target,
         roles=describe.describe_roles(setting.roles),
         classes=list(victims.classes),
         victim_labels=victims.labels.tolist(),
@@ -199,7 +220,7 @@ def _baselines(setting: Setting, run: Run, victims: ImageSet) -> list[Baseline]:
                 name=name,
                 summary=null.summary,
                 oracle=null.oracle,
-                scores=_compare(claim, victims, setting.suspects),
+                scores=compare(claim, victims, setting.suspects),
                 artifact=run.keep(sheet(claim), ".png"),
             )
         )
@@ -218,36 +239,22 @@ def _scores(record: Record, name: str) -> list[float]:
     return next(one.scores["ssim"] for one in record.baselines if one.name == name)
 
 
-def _compare(claim: Tensor, truth: ImageSet, suspects: Tensor) -> dict[str, list[float]]:
-    """Score one picture per victim; six digits are more than the intervals resolve."""
-    ranks = rank(claim, truth.images, truth.labels, suspects)
-    scores = {
-        "mse": mse(claim, truth.images),
-        "psnr": psnr(claim, truth.images),
-        "ssim": ssim(claim, truth.images),
-        "rank": ranks.float(),
-        "named": (ranks == 1).float(),
-    }
-    return {name: _rounded(values) for name, values in scores.items()}
-
-
-def _rounded(values: Tensor) -> list[float]:
-    return [float(f"{value:.6g}") for value in values.tolist()]
-
-
 def _cell(bench: _Bench, pair: _Pair, seen: SplitObservation, cell: Cell, control: bool) -> Cell:
     """Run one cell; whatever the attack raises is recorded, never swallowed into a clean result."""
     began = time.monotonic()
     setting, truth = bench.setting, bench.truth
     try:
         view = seen.restricted(pair.attack.needs)
-        claim = _checked(pair.attack.run(view, Seeds(cell.seed)).images, truth)
-        scores = _compare(claim, truth, setting.suspects)
+        claim = checked(pair.attack.run(view, Seeds(cell.seed)).images, truth)
+        if setting.target.weights_sha256() != bench.identity["weights"]:
+            raise RuntimeError("the attack changed the target; every later cell is void")
+        scores = compare(claim, truth, setting.suspects)
         own = torch.tensor(scores["ssim"])
-        scores["gain"] = _rounded(own - bench.bars["best"])
-        scores["gain over nearest"] = _rounded(own - bench.bars["nearest public"])
-        controls = [_planted(setting, pair, seen, cell.seed)] if control else []
-        controls.append(_swapped(claim, truth, setting.suspects))
+        scores["gain"] = rounded(own - bench.bars["best"])
+        scores["gain over nearest"] = rounded(own - bench.bars["nearest public"])
+        scores["named swapped"] = swapped(claim, truth, setting.suspects)
+        controls = [planted(setting, pair.threat, pair.attack, seen, cell.seed)] if control else []
+        controls.append(negative_control(scores["named swapped"]))
         sends = [seen.restricted(pair.threat.offers).resend() for _ in range(2)]
         done = {
             "scores": scores,
@@ -264,52 +271,20 @@ def _cell(bench: _Bench, pair: _Pair, seen: SplitObservation, cell: Cell, contro
     return cell.model_copy(update=done | {"seconds": round(time.monotonic() - began, 2)})
 
 
-def _checked(claim: Tensor, truth: ImageSet) -> Tensor:
-    """Return a claim that is one picture per victim; anything else is an error of the attack."""
-    if claim.shape != truth.images.shape:
-        raise ValueError(f"the attack claimed {list(claim.shape)}, not {list(truth.images.shape)}")
-    if not bool(((claim >= 0) & (claim <= 1)).all()):
-        raise ValueError("the attack claimed pixels that are no numbers in [0, 1]")
-    return claim
-
-
-def _planted(setting: Setting, pair: _Pair, seen: SplitObservation, seed: int) -> Control:
-    """Run the same attack, with the same options, on a message that holds the picture."""
-    some = torch.arange(min(CONTROL_VICTIMS, len(setting.roles.victims)))
-    roles = replace(setting.roles, victims=setting.roles.victims.rows(some))
-    edge = PlantedLeak(seen.message_shape, seen.image_shape[0])
-    planted, secret = pair.threat.expose(edge, roles, setting.device, setting.cache)
-    claim = pair.attack.run(planted.restricted(pair.attack.needs), Seeds(seed)).images
-    claim = _checked(claim, secret.victims)
-    ranks = rank(claim, secret.victims.images, secret.victims.labels, setting.suspects)
-    return positive_control((ranks == 1).float().tolist())
-
-
-def _swapped(claim: Tensor, truth: ImageSet, suspects: Tensor) -> Control:
-    """Hand every claim to the next victim of the same class and score again."""
-    order = torch.argsort(truth.labels, stable=True)
-    labels = truth.labels[order]
-    start = torch.searchsorted(labels, labels)
-    size = torch.searchsorted(labels, labels, right=True) - start
-    place = torch.arange(len(order), device=order.device)
-    other = order[start + (place - start + 1) % size]
-    alone = size == 1
-    ranks = rank(claim[other], truth.images[order], labels, suspects)
-    return negative_control((ranks[~alone] == 1).float().tolist())
-
-
 def _judged(record: Record, pairs: list[_Pair]) -> Record:
     """Return the record complete: every finding pooled and judged, and the whole."""
     null = best_null(record)
     tests = sum(not pair.finding.skipped for pair in pairs)
     nulls = {one.name: measure("ssim", [one.scores["ssim"]]) for one in record.baselines}
+    fair = [one for one in record.baselines if not one.oracle]
+    luck = max(sum(one.scores["named"]) / len(one.scores["named"]) for one in fair)
     findings = []
     for pair in pairs:
         finding = pair.finding
         if not finding.skipped:
             own = [cell for cell in record.cells if cell.finding == finding.id]
             finding = finding.model_copy(update={"nulls": nulls, "best_null": null.name})
-            finding = judge(finding, own, tests)
+            finding = judge(finding, own, tests, luck)
         findings.append(finding)
     verdict = overall(findings)
     return record.model_copy(
@@ -317,15 +292,15 @@ def _judged(record: Record, pairs: list[_Pair]) -> Record:
     )
 
 
-def _identity(setting: Setting, record: Record) -> dict[str, Any]:
-    """Return what a cell depends on besides its finding and seed: target and pictures."""
-    with torch.no_grad():
-        probe = setting.target.model(setting.roles.public.images[:8].to(setting.device))
+def _identity(setting: Setting, target: TargetFacts) -> dict[str, Any]:
+    """Return what every cell depends on besides its finding and seed: target, pictures, code."""
+    layers = [type(one) for one in setting.target.network.modules()]
     return {
-        "weights": record.target.weights_sha256,
-        "target": setting.plan.target.model_dump(mode="json"),
-        "deed": [f"{value:.6g}" for value in probe.double().flatten().tolist()],
-        "roles": [role.sha256 for role in record.roles],
+        "weights": target.weights_sha256,
+        "network": repr(setting.target.model),
+        "source": source_of(*layers, *map(type, setting.attacks), rank, ssim),
+        "roles": [images.sha256() for _, images in setting.roles.items()],
+        "versions": [metadata.version("safelight"), torch.__version__, str(setting.device)],
     }
 
 

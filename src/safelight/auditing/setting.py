@@ -96,19 +96,23 @@ def describe_target(setting: Setting) -> TargetFacts:
     target, roles = setting.target, setting.roles
     images = torch.cat([roles.victims.images, roles.holdout.images]).to(setting.device)
     labels = torch.cat([roles.victims.labels, roles.holdout.labels]).to(setting.device)
-    hits = target.correct(images, labels)
-    low, high = clopper_pearson(hits, len(labels), LEVEL)
-    accuracy = Measurement(
-        value=hits / len(labels),
-        low=low,
-        high=high,
-        level=LEVEL,
-        n=len(labels),
-        seeds=1,
-        chance=1 / len(roles.victims.classes),
-        worse="lower",
-        unit="share",
-    )
+    with torch.no_grad():
+        answer = target.model(images[:2])
+    accuracy = None
+    if isinstance(answer, Tensor) and answer.ndim == 2:  # else it is no classifier
+        hits = target.correct(images, labels)
+        low, high = clopper_pearson(hits, len(labels), LEVEL)
+        accuracy = Measurement(
+            value=hits / len(labels),
+            low=low,
+            high=high,
+            level=LEVEL,
+            n=len(labels),
+            seeds=1,
+            chance=1 / len(roles.victims.classes),
+            worse="lower",
+            unit="share",
+        )
     return TargetFacts(
         name=target.name,
         parameters=target.parameters(),

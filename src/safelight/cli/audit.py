@@ -34,7 +34,7 @@ def audit(
         Evidence, typer.Option(help="pictures in the report: full, blurred or none")
     ] = "full",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print the resolved plan and its cost, run nothing")
+        bool, typer.Option("--dry-run", help="print the resolved plan and its cost, attack nothing")
     ] = False,
 ) -> None:
     """Run a plan: who can rebuild which pictures, and how sure is that?"""

@@ -27,7 +27,7 @@ def gate(
     record = load_record(folder)
     findings = at_least(record, fail_on)
     if baseline is not None:
-        findings = new_since(findings, load_record(baseline))
+        findings = new_since(record, findings, load_record(baseline))
     for one in findings:
         typer.echo(f"{one.verdict.severity}: {one.where} / {one.attack}: {one.verdict.reason}")
     if findings:

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from safelight.errors import RecordError
 from safelight.record.store import Run
 from safelight.reports.evidence import Evidence
 
@@ -32,8 +31,4 @@ def report(
     elif out is None:
         typer.echo(text)
     else:
-        try:
-            out.write_text(text)
-        except OSError as error:
-            raise RecordError(f"cannot write {out}: {error.strerror}; check --out") from None
-        out.chmod(0o600)
+        Run(out.parent).write(out.name, text.encode())

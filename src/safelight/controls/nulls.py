@@ -45,7 +45,7 @@ def class_mean(public: ImageSet, victims: ImageSet) -> Tensor:
 
 
 def class_template(public: ImageSet, victims: ImageSet) -> Tensor:
-    """Return the constant picture per class with the highest mean SSIM to public pictures.
+    """Return about the constant picture per class with the highest mean SSIM to public pictures.
 
     Found by gradient ascent from the class mean; a blur like the mean scores low on SSIM.
     """
@@ -77,7 +77,8 @@ NULLS: Mapping[str, Null] = {
     "mean": Null(mean, "the mean public picture"),
     "class mean": Null(class_mean, "the mean public picture of the victim's class"),
     "class template": Null(
-        class_template, "the constant picture per class with the best SSIM on public pictures"
+        class_template,
+        "the constant picture per class with (about) the best SSIM on public pictures",
     ),
     "nearest public": Null(
         nearest_public,
@@ -91,4 +92,6 @@ def _class_means(public: ImageSet) -> Tensor:
     sums = torch.zeros(len(public.classes), *public.shape, device=public.images.device)
     sums.index_add_(0, public.labels, public.images)
     counts = torch.bincount(public.labels, minlength=len(public.classes))
-    return sums / counts.clamp_min(1).reshape(-1, 1, 1, 1)
+    means = sums / counts.clamp_min(1).reshape(-1, 1, 1, 1)
+    means[counts == 0] = public.images.mean(0)  # nothing known of the class: the mean of all
+    return means

@@ -89,9 +89,9 @@ class ComponentPlan(BaseModel):
 
 
 class Plan(_Strict):
-    """One audit."""
+    """One audit. Its ``name`` also names the run's folder."""
 
-    name: str
+    name: str = Field(pattern=r"^[\w][\w .-]*$")
     seeds: list[int] = Field([0], min_length=1)
     device: str = "cpu"
     data: DataPlan

@@ -1,6 +1,8 @@
 """What is new in a record beside an older one."""
 
+from safelight.errors import RecordError
 from safelight.record.record import SEVERITIES, Finding, Record, Severity
+from safelight.record.verdict import never_attacked
 
 
 def at_least(record: Record, severity: Severity) -> list[Finding]:
@@ -13,11 +15,21 @@ def at_least(record: Record, severity: Severity) -> list[Finding]:
     ]
 
 
-def new_since(findings: list[Finding], baseline: Record) -> list[Finding]:
+def new_since(record: Record, findings: list[Finding], baseline: Record) -> list[Finding]:
     """Return the findings that the baseline lacks, or has at a lower severity.
 
     Findings are the same when threat, attack and all their options are.
+
+    Raises:
+        RecordError: the baseline is unfinished, or of another model or other victims, so that
+            it can excuse nothing.
     """
+    if baseline.status != "complete":
+        raise RecordError("the baseline was not finished; --resume it, or gate without --baseline")
+    if (record.target.name, _victims(record)) != (baseline.target.name, _victims(baseline)):
+        raise RecordError(
+            "the baseline audits another model or other victims; audit both with one data plan"
+        )
     known = {
         one.id: SEVERITIES.index(one.verdict.severity)
         for one in baseline.findings
@@ -36,6 +48,8 @@ def unfinished(record: Record) -> list[str]:
         for one in record.findings
         if one.verdict.outcome == "INCONCLUSIVE" and not one.skipped
     ]
-    if all(one.skipped for one in record.findings):
-        reasons.append("no attack fits any threat of the plan")
-    return reasons
+    return reasons + never_attacked(record.findings)
+
+
+def _victims(record: Record) -> str:
+    return next((role.sha256 for role in record.roles if role.name == "victims"), "")

@@ -31,6 +31,7 @@ class Run:
         Raises:
             RecordError: it holds a record already, or cannot be made.
         """
+        self._refuse_foreign()
         if self.record_file.exists():
             raise RecordError(
                 f"{self.folder} holds a run already; give another --out, or continue it with "
@@ -42,19 +43,37 @@ class Run:
         except OSError as error:
             raise RecordError(f"cannot make {self.folder}: {error.strerror}; check --out") from None
 
+    def _refuse_foreign(self) -> None:
+        """Raise if the folder is no folder, or holds what no run has written."""
+        own = {"record.json", "plan.toml", "report.html", "artifacts"}
+        try:
+            found = {one.name for one in self.folder.iterdir()}
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise RecordError(
+                f"cannot use {self.folder} as a run's folder: {error.strerror}; give another --out"
+            ) from None
+        if found - own:
+            raise RecordError(
+                f"{self.folder} holds other files ({sorted(found - own)[0]}); give another --out"
+            )
+
     def clear(self, name: str) -> None:
         """Remove an older run of the plan ``name``, so that it can be made anew.
 
         Raises:
             RecordError: the folder holds something else.
         """
-        if not self.folder.exists() or not any(self.folder.iterdir()):
-            return
-        if self.load().name != name:
-            raise RecordError(f"{self.folder} is not a run of {name}; give another --out")
-        shutil.rmtree(self.folder / "artifacts", ignore_errors=True)
-        for own in ("record.json", "plan.toml", "report.html"):
-            (self.folder / own).unlink(missing_ok=True)
+        self._refuse_foreign()
+        if self.record_file.exists():
+            try:
+                other = self.load().name
+            except RecordError:  # cut short or older: a run all the same, and to be replaced
+                other = name
+            if other != name:
+                raise RecordError(f"{self.folder} is a run of {other}; give another --out")
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def save(self, record: Record) -> None:
         """Replace the record, whole."""
@@ -135,7 +154,7 @@ def load_record(path: str | Path) -> Record:
         raise RecordError(f"no record at {file}: {error.strerror}; give a run's folder") from None
     except ValueError:
         raise RecordError(
-            f"{file} is cut short or not a record; run the audit again, or continue it from a copy"
+            f"{file} is cut short or not a record; give another --out and run the audit again"
         ) from None
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:

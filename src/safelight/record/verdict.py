@@ -25,7 +25,7 @@ LINE_UP = 100
 #: 20 of 20 named the exact 95 % interval starts at 0.83.
 FEWEST_VICTIMS = 20
 
-#: Coverage of the intervals that decide, all findings of a record together (Bonferroni).
+#: Coverage of the intervals that decide, corrected for the number of findings (Bonferroni).
 LEVEL = 0.95
 
 #: SSIM gains over the best null below this are not called a leak: the class template is itself
@@ -107,6 +107,14 @@ def positive_control(named: Sequence[float]) -> Control:
 def negative_control(named: Sequence[float]) -> Control:
     """Judge the score itself: claims dealt to the wrong victims must name nobody."""
     low, _ = clopper_pearson(float(np.sum(named)), len(named), 0.999)
+    if len(named) < FEWEST_VICTIMS:
+        return Control(
+            name=SWAPPED,
+            question="Does the score find a leak where there can be none?",
+            passed=False,
+            detail=f"only {len(named)} victims share their class with another, too few to tell; "
+            "take more victims a class",
+        )
     return Control(
         name=SWAPPED,
         question="Does the score find a leak where there can be none?",
@@ -116,7 +124,7 @@ def negative_control(named: Sequence[float]) -> Control:
     )
 
 
-def judge(finding: Finding, cells: Sequence[Cell], tests: int) -> Finding:
+def judge(finding: Finding, cells: Sequence[Cell], tests: int, luck: float = 0.0) -> Finding:
     """Pool the cells of a finding and judge them.
 
     The intervals that are recorded are the ones that decide: wide enough that all findings of
@@ -126,6 +134,8 @@ def judge(finding: Finding, cells: Sequence[Cell], tests: int) -> Finding:
         finding: without measurements and verdict.
         cells: its cells, one per seed.
         tests: how many findings are judged together.
+        luck: the share of victims that the luckiest null names. All victims of a class share
+            their look-alikes, so that even a constant per class may name more than 1 %.
     """
     done = [cell for cell in cells if cell.status == "ok"]
     level, seeds = bonferroni(LEVEL, tests), len({cell.seed for cell in done})
@@ -144,10 +154,10 @@ def judge(finding: Finding, cells: Sequence[Cell], tests: int) -> Finding:
             "seconds": sum(cell.seconds for cell in cells),
         }
     )
-    return pooled.model_copy(update={"verdict": _verdict(pooled, cells)})
+    return pooled.model_copy(update={"verdict": _verdict(pooled, cells, luck)})
 
 
-def _verdict(finding: Finding, cells: Sequence[Cell]) -> Verdict:
+def _verdict(finding: Finding, cells: Sequence[Cell], luck: float) -> Verdict:
     for cell in cells:
         if cell.status != "ok":
             return _inconclusive(f"{cell.status}: {cell.reason}")
@@ -162,7 +172,8 @@ def _verdict(finding: Finding, cells: Sequence[Cell]) -> Verdict:
     if not any(control.name == PLANTED for control in finding.controls):
         return _inconclusive("the attack was not tried on a planted leak")
     named, gain, beyond = (low or 0.0 for low in lows)
-    if named > 1 / LINE_UP or gain > SMALLEST_GAIN:
+    swapped = max(_share(cell.scores.get("named swapped")) for cell in cells)
+    if named > max(1 / LINE_UP, luck, swapped) or gain > SMALLEST_GAIN:
         return Verdict(
             outcome="LEAK",
             severity=_severity(named, gain, beyond),
@@ -188,6 +199,7 @@ def skip(finding: Finding) -> Finding:
 
 def overall(findings: Sequence[Finding]) -> Verdict:
     """Return the verdict on the model: its worst finding, or what keeps it open."""
+    idle = never_attacked(findings)
     findings = [one for one in findings if not one.skipped]
     leaks = [one for one in findings if one.verdict.outcome == "LEAK"]
     if leaks:
@@ -197,7 +209,21 @@ def overall(findings: Sequence[Finding]) -> Verdict:
             return one.verdict
     if not findings:
         return _inconclusive("no attack fits any threat of the plan")
-    return findings[0].verdict
+    if idle:
+        return _inconclusive(idle[0])
+    return worst(findings).verdict
+
+
+def never_attacked(findings: Sequence[Finding]) -> list[str]:
+    """Return a line for each threat that no attack could be run under."""
+    groups: dict[str, list[Finding]] = {}
+    for one in findings:
+        groups.setdefault(f"{one.threat} {one.threat_options}", []).append(one)
+    return [
+        f"nothing was tried at {group[0].where}: {group[0].skipped}"
+        for group in groups.values()
+        if all(one.skipped for one in group)
+    ]
 
 
 def worst(findings: Sequence[Finding]) -> Finding:
@@ -208,9 +234,16 @@ def worst(findings: Sequence[Finding]) -> Finding:
         low = (named.low or 0.0) if named else 0.0
         access = ("white-box", "black-box queries", "no queries")
         rank = access.index(one.access) if one.access in access else 0
+        if one.verdict.outcome != "LEAK":  # nothing to blame: the attack that came furthest
+            gain = one.measurements.get("gain")
+            return 0, 0, (gain.value or 0.0) if gain else 0.0
         return SEVERITIES.index(one.verdict.severity), rank, low
 
     return max(findings, key=order)
+
+
+def _share(named: Sequence[float] | None) -> float:
+    return float(np.mean(named)) if named else 0.0
 
 
 def _severity(named: float, gain: float, beyond: float) -> Severity:

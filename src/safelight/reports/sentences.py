@@ -134,9 +134,9 @@ def untried(record: Record, plan: str = "plan.toml") -> list[tuple[str, str]]:
     ``plan`` is the run's plan as the reader of the command finds it.
     """
     gaps = []
-    for line in record.not_tried:
+    for number, line in enumerate(record.not_tried, 1):
         what, found, settings = line.partition(": --")
-        command = f"safelight audit {plan} --{settings} --out runs/more" if found else ""
+        command = f"safelight audit {plan} --{settings} --out runs/more-{number}" if found else ""
         gaps.append((plain(what), plain(command)))
     return gaps
 

@@ -61,7 +61,7 @@ def cut_points(model: Normalized, image_shape: tuple[int, ...]) -> dict[str, tup
     with _on_every_layer(model.network, points, calls), torch.no_grad():
         try:
             model(torch.zeros(2, *image_shape, device=device))
-        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        except Exception as error:  # a model may refuse an input in any way
             reason = str(error).strip().split("\n")[0]
             raise LoadError(
                 f"the model does not take pictures of shape {list(image_shape)}: {reason}; "

@@ -59,7 +59,7 @@ def _network(plan: TargetPlan) -> nn.Module:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the user's own package
         try:
             factory = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError, ValueError, TypeError) as error:
+        except Exception as error:  # importing runs the user's own code, which may fail in any way
             raise LoadError(
                 f"cannot import the model {plan.model}: {error}; "
                 "run from the folder that holds the package, or install it"
@@ -68,7 +68,7 @@ def _network(plan: TargetPlan) -> nn.Module:
             sys.path.pop(0)
     try:
         network = factory(**plan.options)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # the user's own code again
         reason = str(error).strip().split("\n")[0]
         raise PlanError(f"cannot call {plan.model}: {reason}; correct target.options") from None
     if not isinstance(network, nn.Module):

@@ -61,7 +61,8 @@ class SplitObservation:
         missing = needs.missing_from(self._offers)
         if missing:
             raise AccessError(self._hidden(missing[0]))
-        return SplitObservation(self._sight, needs)
+        own = replace(self._sight, messages=self._sight.messages.clone())  # not shared by attacks
+        return SplitObservation(own, needs)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -179,7 +180,9 @@ def _fingerprint(edge: nn.Module, public: ImageSet) -> str:
     digest = hashlib.sha256(public.sha256().encode())
     for name, value in sorted(edge.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(
+            value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
     with torch.no_grad():
         probe = edge(public.images[:8]).double().cpu()
     # Six digits: the same machine may round the last ones differently with other threads.

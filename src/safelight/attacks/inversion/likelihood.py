@@ -1,5 +1,6 @@
 """Regularized likelihood: search for the picture whose message is the one that was seen."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -42,8 +43,10 @@ class Likelihood(InversionAttack):
     ``mean((f(x) - z)^2) / var(z) + weight * prior(x)``: the maximum a-posteriori estimate under
     Gaussian errors. Warm-started, the prior is a pull toward the inverse network's picture, each
     pixel held by the inverse of the variance that the attacker measured there on its own
-    pictures; from gray, it is total variation. The weight is chosen on the attacker's own
-    held-out pictures, never on a victim.
+    pictures; from gray, it is total variation. The weight is chosen on pictures that the attacker
+    owns and did not train the inverse network on, never on a victim; staying at the start is one
+    of the choices. (The same pictures fitted the variance, which favors the prior a little: that
+    can weaken the attack, not flatter it.)
 
     The objective is a sum of per-picture terms and Adam's epsilon is far below any gradient, so
     a victim's result does not depend on its batch.
@@ -91,6 +94,9 @@ class Likelihood(InversionAttack):
         claims = []
         for messages in seen.messages.split(self.batch_size):
             origin, deviation = begin(messages)
+            if math.isinf(weight):  # the prior alone: on its own pictures nothing beat the start
+                claims.append(origin)
+                continue
             weights = torch.full((len(messages),), weight, device=messages.device)
             problem = _Problem(seen.edge, messages, origin, deviation, weights, spread, self.start)
             claims.append(self._solve(problem, rng))
@@ -140,8 +146,9 @@ class Likelihood(InversionAttack):
             self.start,
         )
         rebuilt = self._solve(problem, rng).unflatten(0, (tries, len(own)))
-        error = (rebuilt - own).square().flatten(2).mean(2).clamp_min(1e-12)
-        return PRIOR_WEIGHTS[int(error.log().mean(1).argmin())]
+        candidates = torch.cat([rebuilt, origin[None]])  # staying at the start is one of them
+        error = (candidates - own).square().flatten(2).mean(2).clamp_min(1e-12)
+        return (*PRIOR_WEIGHTS, math.inf)[int(error.log().mean(1).argmin())]
 
     def _solve(self, problem: "_Problem", rng: Seeds) -> Tensor:
         """Return the best of all restarts, per picture, by the attacker's own objective."""
@@ -192,6 +199,8 @@ class _Problem:
         """Run Adam in units of each pixel's deviation, back into the box after every step."""
         low, high = -self.origin / self.deviation, (1 - self.origin) / self.deviation
         move = ((begun - self.origin) / self.deviation).requires_grad_()
+        # eps only guards against 0 / 0: in units of the deviation gradients get as small as 1e-9,
+        # and an eps above them turns Adam into slow descent.
         optimizer = torch.optim.Adam([move], learning_rate, betas=(0.9, 0.99), eps=1e-12)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         with torch.enable_grad():

@@ -1,0 +1,81 @@
+"""Score a claim, and check the score and the attack themselves."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from safelight.attacks.attack import InversionAttack
+from safelight.auditing.setting import Setting
+from safelight.controls.planted import PlantedLeak
+from safelight.data.images import ImageSet
+from safelight.metrics.identity import rank
+from safelight.metrics.image import mse, psnr, ssim
+from safelight.record.record import Control
+from safelight.record.verdict import positive_control
+from safelight.stats.seeds import Seeds
+from safelight.threats.observation import SplitObservation
+from safelight.threats.split_inference import SplitInference
+
+#: Victims of the positive control: 50 named out of 50 put the lower limit at 0.93.
+CONTROL_VICTIMS = 50
+
+
+def compare(claim: Tensor, truth: ImageSet, suspects: Tensor) -> dict[str, list[float]]:
+    """Score one picture per victim; six digits are more than the intervals resolve."""
+    ranks = rank(claim, truth.images, truth.labels, suspects)
+    scores = {
+        "mse": mse(claim, truth.images),
+        "psnr": psnr(claim, truth.images),
+        "ssim": ssim(claim, truth.images),
+        "rank": ranks.float(),
+        "named": (ranks == 1).float(),
+    }
+    return {name: rounded(values) for name, values in scores.items()}
+
+
+def rounded(values: Tensor) -> list[float]:
+    """Return the values with six significant digits."""
+    return [float(f"{value:.6g}") for value in values.tolist()]
+
+
+def checked(claim: Tensor, truth: ImageSet) -> Tensor:
+    """Return a claim that is one picture per victim; anything else is an error of the attack."""
+    if claim.shape != truth.images.shape:
+        raise ValueError(f"the attack claimed {list(claim.shape)}, not {list(truth.images.shape)}")
+    if not bool(((claim >= 0) & (claim <= 1)).all()):
+        raise ValueError("the attack claimed pixels that are no numbers in [0, 1]")
+    return claim
+
+
+def planted(
+    setting: Setting,
+    threat: SplitInference,
+    attack: InversionAttack,
+    seen: SplitObservation,
+    seed: int,
+) -> Control:
+    """Run the same attack, with the same options, on a message that holds the picture."""
+    some = torch.arange(min(CONTROL_VICTIMS, len(setting.roles.victims)))
+    roles = replace(setting.roles, victims=setting.roles.victims.rows(some))
+    edge = PlantedLeak(seen.message_shape, seen.image_shape[0])
+    sight, secret = threat.expose(edge, roles, setting.device, setting.cache)
+    claim = attack.run(sight.restricted(attack.needs), Seeds(seed)).images
+    claim = checked(claim, secret.victims)
+    ranks = rank(claim, secret.victims.images, secret.victims.labels, setting.suspects)
+    return positive_control((ranks == 1).float().tolist())
+
+
+def swapped(claim: Tensor, truth: ImageSet, suspects: Tensor) -> list[float]:
+    """Hand every claim to the next victim of the same class; return who is named (1.0) then.
+
+    Victims that are alone in their class are left out: there is nobody to swap with.
+    """
+    order = torch.argsort(truth.labels, stable=True)
+    labels = truth.labels[order]
+    start = torch.searchsorted(labels, labels)
+    size = torch.searchsorted(labels, labels, right=True) - start
+    place = torch.arange(len(order), device=order.device)
+    other = order[start + (place - start + 1) % size]
+    ranks = rank(claim[other], truth.images[order], labels, suspects)
+    return (ranks[size > 1] == 1).float().tolist()
