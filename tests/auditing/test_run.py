@@ -1,6 +1,7 @@
 """The audit is trustworthy: known leaks are called so, and a broken attack clears nothing."""
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,11 +11,12 @@ import torch
 from safelight.attacks.attack import InversionAttack, Reconstruction
 from safelight.attacks.inversion.decoder import Decoder
 from safelight.attacks.inversion.likelihood import Likelihood
+from safelight.auditing.not_tried import not_tried
 from safelight.auditing.run import audit
 from safelight.auditing.setting import Setting, prepare
 from safelight.catalog import Reference
 from safelight.errors import RecordError
-from safelight.plan.plan import parse_plan
+from safelight.plan.plan import load_plan, parse_plan, to_toml
 from safelight.record.store import Run, load_record
 from safelight.testing import worlds
 from safelight.threats.observation import Needs
@@ -193,3 +195,55 @@ def test_the_finding_is_the_gain_over_the_best_null_not_the_score(tmp_path):
         for own, null in zip(record.cells[0].scores["ssim"], best.scores["ssim"], strict=True)
     ]
     assert finding.measurements["gain"].value == pytest.approx(sum(gains) / len(gains), abs=1e-5)
+
+
+def test_every_gap_of_the_report_names_settings_that_make_a_plan(tmp_path):
+    given = setting()
+    for line in not_tried(given):
+        _, found, settings = line.partition(": --set ")
+        if found:
+            (item,) = shlex.split(settings)
+            plan = load_plan_with(tmp_path, item)
+            prepare(plan)
+
+
+def load_plan_with(folder, item):
+    (folder / "plan.toml").write_text(to_toml(parse_plan(PLAN, "the test's plan")))
+    return load_plan(folder / "plan.toml", [item])
+
+
+def test_a_constant_per_class_is_no_leak_however_lucky(tmp_path):
+    """All victims of a class share their look-alikes, so luck comes in lumps."""
+    record = run(planted("nothing", Lucky()), tmp_path)
+    finding = record.findings[0]
+    assert finding.measurements["named"].value > 0.03
+    assert finding.verdict.outcome != "LEAK"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lucky(Broken):
+    """Cheats in a way that names some victims: one victim's own picture for each whole class."""
+
+    def run(self, seen, rng):
+        victims = worlds.digits().victims
+        first = torch.stack([victims.images[victims.labels == label][0] for label in range(10)])
+        return Reconstruction(first[victims.labels])
+
+
+def test_an_interrupted_resume_keeps_what_was_finished(tmp_path):
+    given = setting()
+    run(given, tmp_path)
+    place = Run(tmp_path / "run")
+
+    def killed(doing, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audit(given, place, killed, resume=True)
+    assert len(place.load().cells) == 1
+
+
+def test_resume_refuses_cells_of_another_model(tmp_path):
+    run(planted("nothing"), tmp_path)
+    with pytest.raises(RecordError, match="begin a new run"):
+        audit(planted("everything"), Run(tmp_path / "run"), lambda *_: None, resume=True)

@@ -60,7 +60,7 @@ def test_the_demo_needs_no_network():
 
 def test_a_plan_that_does_not_exist_is_an_error_that_lists_the_presets(tmp_path):
     fails(
-        "no plan at .*nowhere.toml; give a TOML file or a preset: demo", tmp_path / "nowhere.toml"
+        "no plan at .*nowhere.toml; give a TOML file or a preset: .*demo", tmp_path / "nowhere.toml"
     )
 
 
@@ -148,8 +148,8 @@ def test_an_umlaut_in_a_plan_is_read_as_utf8_whatever_the_locale(file):
     [
         ("name=other", "name", "other"),
         ('name="quoted"', "name", "quoted"),
-        ("name=", "name", ""),
-        ("name=a=b", "name", "a=b"),
+        ("target.weights=a=b", "target.weights", "a=b"),
+        ("target.weights=", "target.weights", ""),
         ("seeds=[0, 1, 2]", "seeds", [0, 1, 2]),
         ("device=cuda:0", "device", "cuda:0"),
         ("data.seed=7", "data.seed", 7),

@@ -1,5 +1,6 @@
 import pytest
 
+from safelight.errors import RecordError
 from safelight.record.compare import at_least, new_since, unfinished
 from safelight.record.record import SEVERITIES
 from safelight.record.verdict import skip
@@ -33,20 +34,20 @@ def test_what_is_no_leak_is_never_returned(make, outcome, severity):
 
 def test_a_leak_that_the_baseline_has_is_not_new(make):
     old = make.record(leaks(make, a="high"))
-    assert new_since(leaks(make, a="high"), old) == []
-    assert new_since(leaks(make, a="low"), old) == []
+    assert new_since(old, leaks(make, a="high"), old) == []
+    assert new_since(old, leaks(make, a="low"), old) == []
 
 
 def test_a_leak_that_the_baseline_lacks_or_has_lower_is_new(make):
     old = make.record(leaks(make, a="low", b="high"))
-    found = new_since(leaks(make, a="medium", b="high", c="low"), old)
+    found = new_since(old, leaks(make, a="medium", b="high", c="low"), old)
     assert [one.id for one in found] == ["a", "c"]
 
 
 @pytest.mark.parametrize("outcome", ["NO EVIDENCE", "INCONCLUSIVE"])
 def test_a_baseline_without_the_leak_hides_nothing(make, outcome):
     old = make.record([make.finding("a", verdict=make.verdict(outcome, "none"))])
-    assert [one.id for one in new_since(leaks(make, a="low"), old)] == ["a"]
+    assert [one.id for one in new_since(old, leaks(make, a="low"), old)] == ["a"]
 
 
 def test_a_complete_record_with_clean_findings_is_finished(make):
@@ -69,11 +70,26 @@ def test_an_inconclusive_finding_is_unfinished_and_says_why_and_where(make):
     ]
 
 
-def test_a_skipped_finding_alone_is_unfinished_and_beside_others_is_not(make):
+def test_a_threat_that_was_never_attacked_is_unfinished(make):
     skipped = skip(make.finding("s", skipped="it needs weights"))
     clean = make.finding("c", verdict=make.verdict("NO EVIDENCE"))
     assert unfinished(make.record([skipped, clean])) == []
-    assert unfinished(make.record([skipped])) == ["no attack fits any threat of the plan"]
+    assert unfinished(make.record([skipped])) == ["nothing was tried at conv1: it needs weights"]
+    elsewhere = skipped.model_copy(update={"threat_options": {"cut": "fc1"}, "where": "fc1"})
+    assert unfinished(make.record([elsewhere, clean])) == [
+        "nothing was tried at fc1: it needs weights"
+    ]
+
+
+def test_an_unfinished_baseline_or_one_of_another_model_excuses_nothing(make):
+    record = make.record(leaks(make, a="high"))
+    other = record.target.model_copy(update={"name": "another"})
+    for baseline in (
+        record.model_copy(update={"status": "running"}),
+        record.model_copy(update={"target": other}),
+    ):
+        with pytest.raises(RecordError, match="the baseline"):
+            new_since(record, leaks(make, a="high"), baseline)
 
 
 def test_a_record_without_findings_is_unfinished(make):

@@ -67,8 +67,8 @@ def test_a_folder_that_holds_a_run_is_not_made_again(run, make):
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    fails("cannot make .*; check --out", Run(tmp_path / "file" / "run").create)
-    fails("cannot make .*; check --out", Run(tmp_path / "file").create)
+    fails("cannot use .*; give another --out", Run(tmp_path / "file" / "run").create)
+    fails("cannot use .*; give another --out", Run(tmp_path / "file").create)
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -177,7 +177,7 @@ def test_a_record_that_is_missing_is_an_error(tmp_path):
 def test_a_record_that_is_cut_short_is_an_error(run, make, length):
     run.save(make.record())
     run.record_file.write_bytes(run.record_file.read_bytes().rstrip()[:length])
-    fails("is cut short or not a record; run the audit again", run.load)
+    fails("is cut short or not a record; give another --out", run.load)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"hello", b"\x89PNG\r\n", b"{'a': 1}"])

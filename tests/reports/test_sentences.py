@@ -76,7 +76,7 @@ def test_untried_lines_become_commands(mixed: Run) -> None:
     gaps = untried(mixed.load())
     assert gaps[0] == (
         "Other cuts (b<i>, c)",
-        "safelight audit plan.toml --set 'threats.0.cut=[\"b<i>\"]' --out runs/more",
+        "safelight audit plan.toml --set 'threats.0.cut=[\"b<i>\"]' --out runs/more-1",
     )
     assert gaps[1] == ("Whatever nobody thought of", "")
 

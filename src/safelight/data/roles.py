@@ -47,8 +47,11 @@ def open_split(source: str, split: str, plan: DataPlan) -> Split:
     """
     if source == "embedded":
         return embedded.open_split(split, plan.size, plan.channels)
-    mirror = Path(os.environ.get("SAFELIGHT_DATA", "")) / source
-    for place in (Path(source), mirror):
+    root = os.environ.get("SAFELIGHT_DATA")
+    places = [Path(root) / source] if root else []
+    if source and source not in hub.NAMES:  # a folder that happens to be called mnist is not MNIST
+        places.insert(0, Path(source))
+    for place in places:
         if place.is_dir():
             return folder.open_split(place, split, plan.size, plan.channels)
     if source in hub.NAMES or source.count("/") == 1:

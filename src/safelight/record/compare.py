@@ -48,6 +48,8 @@ def unfinished(record: Record) -> list[str]:
         for one in record.findings
         if one.verdict.outcome == "INCONCLUSIVE" and not one.skipped
     ]
+    if not record.findings:
+        reasons.append("no attack fits any threat of the plan")
     return reasons + never_attacked(record.findings)
 
 
