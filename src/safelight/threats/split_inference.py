@@ -14,6 +14,16 @@ from safelight.targets.cut import cut
 from safelight.targets.target import Target
 from safelight.threats.observation import Needs, Secret, SplitObservation, observe
 
+#: The paper that posed the question, and the first answers to it.
+HE_2019 = Reference(
+    key="he2019",
+    authors="He, Zecheng and Zhang, Tianwei and Lee, Ruby B.",
+    title="Model Inversion Attacks Against Collaborative Inference",
+    year=2019,
+    venue="ACSAC 2019",
+    doi="10.1145/3359789.3359824",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitInference:
@@ -26,14 +36,7 @@ class SplitInference:
             in it), ``nothing``.
     """
 
-    reference: ClassVar[Reference] = Reference(
-        key="he2019",
-        authors="He, Zecheng and Zhang, Tianwei and Lee, Ruby B.",
-        title="Model Inversion Attacks Against Collaborative Inference",
-        year=2019,
-        venue="ACSAC 2019",
-        doi="10.1145/3359789.3359824",
-    )
+    reference: ClassVar[Reference] = HE_2019
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
 

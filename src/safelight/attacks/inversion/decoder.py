@@ -19,6 +19,7 @@ from safelight.attacks.attack import (
 from safelight.catalog import Reference
 from safelight.stats.seeds import Seeds
 from safelight.threats.observation import Needs, SplitObservation
+from safelight.threats.split_inference import HE_2019
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +37,7 @@ class Decoder(InversionAttack):
         learning_rate: peak of the one-cycle schedule.
     """
 
-    reference: ClassVar[Reference] = Reference(
-        key="he2019",
-        authors="He, Zecheng and Zhang, Tianwei and Lee, Ruby B.",
-        title="Model Inversion Attacks Against Collaborative Inference",
-        year=2019,
-        venue="ACSAC 2019",
-        doi="10.1145/3359789.3359824",
-    )
+    reference: ClassVar[Reference] = HE_2019
     needs: ClassVar[Needs] = Needs(messages=True, queries=True, public=True)
 
     steps: Count = 1000

@@ -25,6 +25,7 @@ from safelight.attacks.inversion.decoder import (
 from safelight.catalog import Reference
 from safelight.stats.seeds import Seeds
 from safelight.threats.observation import Needs, SplitObservation
+from safelight.threats.split_inference import HE_2019
 
 #: Weights of the prior that are tried on the attacker's own held-out pictures.
 PRIOR_WEIGHTS = (1.0, 0.1, 0.03, 0.01, 0.0)
@@ -60,14 +61,7 @@ class Likelihood(InversionAttack):
         decoder: the inverse network to start from.
     """
 
-    reference: ClassVar[Reference] = Reference(
-        key="he2019",
-        authors="He, Zecheng and Zhang, Tianwei and Lee, Ruby B.",
-        title="Model Inversion Attacks Against Collaborative Inference",
-        year=2019,
-        venue="ACSAC 2019",
-        doi="10.1145/3359789.3359824",
-    )
+    reference: ClassVar[Reference] = HE_2019
     needs: ClassVar[Needs] = Needs(messages=True, queries=True, weights=True, public=True)
 
     start: Literal["decoder", "gray"] = "decoder"
