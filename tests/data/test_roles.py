@@ -127,10 +127,16 @@ def test_a_class_used_up_by_earlier_roles_is_called_empty():
 
 def test_roles_of_the_same_pictures_under_two_names_are_refused(tmp_path):
     one, twin = paint(tmp_path / "one", "ab"), paint(tmp_path / "twin", "ab")
-    public = RolePlan(source=str(twin), count=4)
+    public = RolePlan(source=str(twin))  # all of them, so that some are shared for certain
     fails(
         plan(one, victims=4, holdout=4, public=public, seed=3), "share .* identical pictures; take"
     )
+
+
+def test_where_a_folder_lies_does_not_change_who_is_drawn(tmp_path):
+    here, there = (paint(tmp_path / place / "photos", "ab") for place in ("here", "there"))
+    first, second = (deal(plan(folder, 4, 4, 4)).victims for folder in (here, there))
+    assert first.content_hashes() == second.content_hashes()
 
 
 def test_one_shared_picture_is_enough_to_refuse(tmp_path):

@@ -80,7 +80,9 @@ def deal(plan: DataPlan) -> Roles:
             continue
         key = (role.source or plan.source, role.split)
         if key not in pools:
-            pools[key] = _Pool(open_split(*key, plan), Seeds(plan.seed, ("roles", *key)))
+            # By the folder's own name: where it lies must not change who is drawn.
+            seeds = Seeds(plan.seed, ("roles", Path(key[0]).name, key[1]))
+            pools[key] = _Pool(open_split(*key, plan), seeds)
         drawn[name] = pools[key].draw(name, role.count)
     _check_alike(drawn)
     _check_disjoint(drawn)
