@@ -84,8 +84,8 @@ def _footing(record: Record) -> str:
     return _text(
         f"Target {plain(record.target.name)}; {len(record.victim_labels)} victims; seeds: {seeds}; "
         f"controls passed: {passed} of {len(checks)}; findings judged together: "
-        f"{len(ran(record))}; the intervals in parentheses hold for all of them at once "
-        f"with {numbers.percent(LEVEL)} (Bonferroni). Measurements "
+        f"{len(ran(record))}; the intervals in parentheses are {numbers.percent(LEVEL)} "
+        f"ones, corrected for that number (Bonferroni). Measurements "
         f"{record.measurements_sha256()[:16]}, safelight {record.provenance.safelight}."
     )
 
