@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "data": GROUND | {"plan"},
     "targets": GROUND | {"plan", "data"},
     "threats": GROUND | {"plan", "data", "targets"},
-    "attacks": ATTACKED - {"record"},
+    "attacks": ATTACKED - {"record"} | {"metrics"},
     "defenses": ATTACKED - {"record"},
     "metrics": GROUND | {"data"},
     "bounds": GROUND | {"record", "data"},

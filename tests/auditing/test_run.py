@@ -43,7 +43,9 @@ def _own_cache(monkeypatch, tmp_path):
 
 
 def setting(**changes) -> Setting:
-    return dataclasses.replace(prepare(parse_plan(PLAN, "the test's plan")), **changes)
+    changed = dataclasses.replace(prepare(parse_plan(PLAN, "the test's plan")), **changes)
+    pairs = [(threat, attack) for threat in changed.threats for attack in changed.attacks]
+    return dataclasses.replace(changed, pairs=pairs)
 
 
 def planted(kind: str, *attacks: InversionAttack) -> Setting:

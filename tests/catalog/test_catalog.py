@@ -73,7 +73,7 @@ def test_every_attack_and_threat_cites_where_it_comes_from(kind, name):
     reference = catalog.load(kind, name).reference
     assert isinstance(reference, Reference)
     assert reference.doi or reference.url
-    assert 1990 <= reference.year <= 2100
+    assert 1900 <= reference.year <= 2100
     text = reference.bibtex()
     assert text.startswith(f"@misc{{{reference.key},")
     assert text.count("{") == text.count("}")
@@ -166,6 +166,7 @@ def test_an_unknown_option_inside_a_component_is_an_error():
 
 def test_options_come_back_as_they_were_given():
     given = {"steps": 7, "batch_size": 3, "width": 2, "blocks": 1, "learning_rate": 0.5}
+    given |= {"flip": True, "likeness": 0.25, "precision": "bfloat16"}
     assert dataclasses.asdict(catalog.build("attack", "inversion/decoder", given)) == given
     assert list(catalog.options(Decoder)) == list(given)
 

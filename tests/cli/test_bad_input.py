@@ -72,6 +72,7 @@ def test_one_line_that_names_the_remedy(cli, place, settings, told):
         (["audit", "nowhere.toml"], "give a TOML file or a preset"),
         (["audit", "--resume", "runs/none"], "no record at"),
         (["audit", "plan.toml", "--resume", "x"], "--resume takes the plan from the run"),
+        (["study", "depth", "nowhere.toml"], "give a TOML file or a preset"),
         (["report", "runs/none"], "no record at"),
         (["gate", "runs/none"], "no record at"),
         (["cite", "runs/none"], "no record at"),

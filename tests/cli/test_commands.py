@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from safelight.plan.plan import load_plan
 from safelight.record.record import Verdict
 from safelight.record.store import Run, load_record
 from safelight.testing import worlds
@@ -90,6 +91,54 @@ def test_dry_run_prints_a_plan_that_can_be_read_back_and_a_cost(cli, folder, tmp
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "again.toml").write_text(result.out)
     assert cli("audit", "again.toml", "--dry-run").code == 0
+
+
+def test_study_of_depth_from_end_to_end(cli, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAFELIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("safelight.controls.nulls.TEMPLATE_STEPS", 2)
+    plan, out = folder / "plan.toml", tmp_path / "run"
+    result = cli("study", "depth", plan, "--out", out, "--set", "attacks.0.steps=3")
+    assert result.code == 0, result
+    record = load_record(out)
+    assert record.name == "small-depth"
+    assert [one.where for one in record.findings] == list(record.target.cut_points)
+    assert "Deeper in the network" in result.out
+    assert "Deeper in the network" in (out / "report.html").read_text()
+    assert cli("audit", "--resume", out).code == 0
+    assert load_record(out).cells == record.cells
+
+
+def test_study_of_knowledge_from_end_to_end(cli, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAFELIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("safelight.controls.nulls.TEMPLATE_STEPS", 2)
+    small = "steps=2, batch_size=8"
+    attacks = (
+        'attacks=[{name="inversion/likelihood", start="gray", steps=3}, '
+        f'{{name="inversion/decoder", {small}}}, '
+        f'{{name="inversion/shadow", {small}, tries=1, decoder={{{small}}}}}]'
+    )
+    settings = ["--set", attacks, "--set", "threats.0.cut=conv1", "--set", "data.public.count=60"]
+    result = cli("study", "knowledge", folder / "plan.toml", *settings)
+    assert result.code == 0, result
+    record = load_record("runs/small-knowledge")
+    assert [cell.reason for cell in record.cells if cell.status != "ok"] == []
+    assert len(record.findings) == 5
+    page = (tmp_path / "runs/small-knowledge/report.html").read_text()
+    assert "Who must be feared" in page
+    for name in ("black-box, noise", "query-free, same distribution, different structure"):
+        assert name in page
+
+
+@pytest.mark.parametrize("question", ["depth", "knowledge", "repeats"])
+def test_dry_run_of_a_study_prints_its_plan(cli, folder, tmp_path, monkeypatch, question):
+    monkeypatch.chdir(tmp_path)
+    result = cli("study", question, folder / "plan.toml", "--dry-run", "--seeds", "4,5")
+    assert result.code == 0
+    assert f'name = "small-{question}"' in result.out
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "again.toml").write_text(result.out)
+    assert load_plan("again.toml").seeds == [4, 5]
 
 
 def test_report_in_every_format(cli, folder, tmp_path):

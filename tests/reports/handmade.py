@@ -243,3 +243,80 @@ def every_outcome(maker: Maker) -> Run:
             (barred, []),
         ]
     )
+
+
+def deep(maker: Maker) -> Run:
+    """Return a run of one attack at every one of eleven layers, less leaking toward the end."""
+    layers = [
+        "conv1",
+        "relu1",
+        "pool1",
+        "conv2",
+        "relu2",
+        "pool2",
+        "fc1",
+        "relu3",
+        "fc2",
+        "relu4",
+        "fc3",
+    ]
+    judged = []
+    for attack, less in (("inversion/decoder", 1.0), ("inversion/likelihood", 0.8)):
+        for depth, where in enumerate(layers):
+            one = maker.finding(f"{attack}-{where}", where, attack=attack)
+            if where == "relu3" and less == 1.0:
+                crash = Cell(
+                    id=one.id, finding=one.id, seed=0, status="error", reason="MemoryError: full"
+                )
+                judged.append((one, [crash]))
+                continue
+            hits = max(0, round(40 - 5.5 * depth * less))
+            ssim = max(0.38, 0.95 - 0.07 * depth * less)
+            judged.append((one, [maker.cell(one, hits, ssim)]))
+    shapes = {where: [8] for where in layers}
+    return maker.record(judged, target=target().model_copy(update={"cut_points": shapes}))
+
+
+#: Adversaries as (knows, pictures, structure), the attack of each, and how much it names.
+ADVERSARIES = [
+    ("weights", "same distribution", "known", "inversion/likelihood", 40),
+    ("queries", "training set", "known", "inversion/decoder", 38),
+    ("queries", "same distribution", "known", "inversion/decoder", 37),
+    ("queries", "noise", "known", "inversion/decoder", 20),
+    ("cloud", "training set", "known", "inversion/shadow", 14),
+    ("cloud", "same distribution", "known", "inversion/shadow", 11),
+    ("cloud", "training set", "different", "inversion/shadow", 1),
+    ("cloud", "same distribution", "different", "inversion/shadow", 0),
+]
+
+ACCESS = {"weights": "white-box", "queries": "black-box queries", "cloud": "no queries"}
+
+
+def knowing(maker: Maker, *cuts: str) -> Run:
+    """Return a run of every adversary at each of these cuts."""
+    judged = []
+    for knows, pictures, structure, attack, hits in ADVERSARIES:
+        for depth, cut in enumerate(cuts):
+            options = {"cut": cut, "knows": knows, "pictures": pictures, "structure": structure}
+            one = maker.finding(
+                f"{knows}-{pictures}-{structure}-{cut}",
+                cut,
+                attack=attack,
+                access=ACCESS[knows],
+                threat_options=options | {"noise": 0.0, "sends": 1},
+            )
+            own = max(0, hits - 9 * depth)
+            judged.append((one, [maker.cell(one, own, 0.38 + 0.014 * own)]))
+    return maker.record(judged)
+
+
+def repeated(maker: Maker, *cuts: str) -> Run:
+    """Return a run of pictures sent 1 to 64 times with noise, at each of these cuts."""
+    judged = []
+    for depth, cut in enumerate(cuts):
+        for step, sends in enumerate((1, 4, 16, 64)):
+            options = {"cut": cut, "knows": "queries", "noise": 1.0, "sends": sends}
+            one = maker.finding(f"{cut}-{sends}", cut, threat_options=options)
+            hits = max(0, 12 * step - 8 * depth)
+            judged.append((one, [maker.cell(one, hits, 0.38 + 0.014 * hits)]))
+    return maker.record(judged)

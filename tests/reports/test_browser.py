@@ -1,10 +1,11 @@
 """The page in a real browser: what is seen, what is fetched, how it fits."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from handmade import Maker, deep, knowing, repeated
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from safelight.record.store import Run
@@ -62,6 +63,41 @@ def test_page_is_seen_whole(browser: Browser, mixed: Run, width: int, scheme: st
         assert title.is_visible()
         assert "pictures leak" in title.inner_text()
         assert page.get_by_text("LEAK", exact=True).first.is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+#: The names in a drawing that lie outside of it or on another name (tilted names aside).
+CRAMPED = """svg => {
+  const frame = svg.getBoundingClientRect();
+  const texts = [...svg.querySelectorAll('text')].filter(one => one.textContent.trim());
+  const box = one => one.getBoundingClientRect();
+  const out = texts.filter(one => box(one).left < frame.left - 1 || box(one).right > frame.right + 1
+    || box(one).bottom > frame.bottom + 1 || box(one).top < frame.top - 1);
+  const flat = texts.filter(one => !one.hasAttribute('transform'));
+  const on = flat.filter((one, i) => flat.slice(i + 1).some(other =>
+    box(one).left < box(other).right && box(other).left < box(one).right
+    && box(one).top + 3 < box(other).bottom && box(other).top + 3 < box(one).bottom));
+  return [...out, ...on].map(one => one.textContent);
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("study", [deep, knowing, repeated])
+def test_every_name_in_a_chart_can_be_read(
+    browser: Browser, gray: Maker, study: Callable[..., Run], width: int
+) -> None:
+    run = study(gray) if study is deep else study(gray, "conv1", "relu1")
+    with browser.new_context(viewport={"width": width, "height": 900}) as context:
+        page = context.new_page()
+        assert _open(page, run) == []
+        drawings = page.locator("svg.curve, svg.rows").all()
+        assert len(drawings) >= 2
+        for one in drawings:
+            assert one.evaluate(CRAMPED) == []
+            letters = one.evaluate(
+                "svg => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width * 11"
+            )
+            assert letters > 9.5  # pixels: below, nobody reads it on a phone
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

@@ -155,8 +155,8 @@ def test_damaged_shipped_weights_are_refused(tmp_path, monkeypatch):
 
 
 def test_weights_are_shipped_only_for_some_models():
-    fails("no weights are shipped for cifar_cnn .only for .*lenet", PlanError, model="cifar_cnn",
-          weights="shipped", channels=3)  # fmt: skip
+    fails("no weights are shipped as lenet-svhn .only .*lenet", PlanError,
+          weights="shipped/svhn")  # fmt: skip
 
 
 def test_a_private_role_that_is_not_what_the_shipped_weights_saw_is_refused():

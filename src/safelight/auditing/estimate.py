@@ -25,18 +25,17 @@ def estimate(plan: Plan) -> str:
     seeds = len(plan.seeds)
     lines = [to_toml(plan).rstrip(), ""]
     total, cells = 0.0, 0
-    for threat in setting.threats:
+    for threat, attack in setting.pairs:
+        name = f"{threat.cut} / {catalog.name_of(attack)}"
+        reason = mismatch(threat, attack)
+        if reason:
+            lines.append(f"# {name}: skipped, {reason}")
+            continue
         seen, _ = threat.meet(setting.target, setting.roles, setting.device, setting.cache)
-        for attack in setting.attacks:
-            name = f"{threat.cut} / {catalog.name_of(attack)}"
-            reason = mismatch(threat, attack)
-            if reason:
-                lines.append(f"# {name}: skipped, {reason}")
-                continue
-            # The positive control is the same work once more.
-            seconds = attack.flops(seen.restricted(attack.needs)) * (seeds + 1) / speed
-            lines.append(f"# {name}: {seeds} cells and a control, about {_spelled(seconds)}")
-            total, cells = total + seconds, cells + seeds
+        # The positive control is the same work once more.
+        seconds = attack.flops(seen.restricted(attack.needs)) * (seeds + 1) / speed
+        lines.append(f"# {name}: {seeds} cells and a control, about {_spelled(seconds)}")
+        total, cells = total + seconds, cells + seeds
     lines.append(f"# {_size(setting)}")
     lines.append(f"# in all {cells} cells, at most about {_spelled(total)} on {setting.device}")
     lines.append("# (an inverse network that two attacks use is trained once, and kept)")

@@ -12,7 +12,7 @@ def not_tried(setting: Setting) -> list[str]:
     """
     gaps = []
     knowledge = {threat.knows for threat in setting.threats}
-    strongest = next(one for one in ("weights", "queries", "nothing") if one in knowledge)
+    strongest = next(one for one in ("weights", "queries", "cloud", "nothing") if one in knowledge)
     watched = [threat.cut for threat in setting.threats]
     points = cut_points(setting.target.model, setting.roles.victims.shape)
     unwatched = [name for name in points if name not in watched]
@@ -21,8 +21,9 @@ def not_tried(setting: Setting) -> list[str]:
     if "queries" not in knowledge:
         told = "An adversary that may use the edge but not look inside"
         gaps.append(f"{told}: {_threat(list(dict.fromkeys(watched)), 'queries')}")
-    if "nothing" not in knowledge:
-        gaps.append("An adversary that cannot even use the edge (no attack here needs so little)")
+    if "cloud" not in knowledge:
+        told = "An adversary that cannot even use the edge, but runs the cloud"
+        gaps.append(f"{told}: {_threat(list(dict.fromkeys(watched)), 'cloud')}")
     used = {catalog.name_of(attack) for attack in setting.attacks}
     for name in catalog.names("attack"):
         if name not in used:

@@ -12,5 +12,5 @@ def mismatch(threat: SplitInference, attack: InversionAttack) -> str:
         return ""
     return (
         f"{catalog.name_of(attack)} needs {' and '.join(missing)}, which an adversary that knows "
-        f"{threat.knows!r} does not have"
+        f"{threat.knows} and has {threat.pictures} pictures does not have"
     )

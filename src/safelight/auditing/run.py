@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
@@ -107,8 +107,12 @@ def audit(setting: Setting, run: Run, progress: Progress, resume: bool = False) 
         finished=dict(cells),
     )
     done: list[Cell] = []
-    for pair in pairs:
-        for cell in _cells(bench, pair, lambda doing: progress(doing, len(done), total)):
+    for seed in setting.plan.seeds:  # the whole table once, then repetitions of it
+        for pair in pairs:
+            if pair.finding.skipped:
+                continue
+            progress(f"{pair.finding.where} / {pair.finding.attack}, seed {seed}", len(done), total)
+            cell = _cell(bench, pair, seed)
             cells[cell.id] = cell
             done.append(cell)
             seconds = round(spent + time.monotonic() - began, 1)
@@ -141,45 +145,47 @@ def _cell_id(identity: dict[str, Any], pair: _Pair, seed: int) -> str:
     return _sha(identity | {"finding": pair.finding.id, "seed": seed})
 
 
-def _cells(bench: _Bench, pair: _Pair, tell: Callable[[str], None]) -> Iterator[Cell]:
-    """Run the cells of one finding, one per seed, or take them from an earlier run."""
-    if pair.finding.skipped:
-        return
-    setting, seeds = bench.setting, bench.setting.plan.seeds
+def _cell(bench: _Bench, pair: _Pair, seed: int) -> Cell:
+    """Run one cell, or take it from an earlier run.
+
+    The positive control runs once a finding: with its first seed, or the first that did not fail.
+    """
+    setting = bench.setting
+    own = _cell_id(bench.identity, pair, seed)
+    ids = [_cell_id(bench.identity, pair, other) for other in setting.plan.seeds]
+    controlled = any(
+        control.name == PLANTED
+        for one in ids
+        if one in bench.finished
+        for control in bench.finished[one].controls
+    )
+    if own in bench.finished and (controlled or seed != setting.plan.seeds[0]):
+        return bench.finished[own]
     seen, _ = pair.threat.meet(setting.target, setting.roles, setting.device, setting.cache)
-    ids = {seed: _cell_id(bench.identity, pair, seed) for seed in seeds}
-    # The positive control runs once a finding; a cell that is reused may have brought it.
-    reused = [bench.finished[one] for one in ids.values() if one in bench.finished]
-    controlled = any(one.name == PLANTED for cell in reused for one in cell.controls)
-    for seed in seeds:
-        tell(f"{pair.finding.where} / {pair.finding.attack}, seed {seed}")
-        if ids[seed] in bench.finished and (controlled or seed != seeds[0]):
-            yield bench.finished[ids[seed]]
-            continue
-        cell = Cell(id=ids[seed], finding=pair.finding.id, seed=seed, status="ok")
-        cell = _cell(bench, pair, seen, cell, not controlled)
-        controlled = controlled or cell.status == "ok"
-        yield cell
+    cell = Cell(id=own, finding=pair.finding.id, seed=seed, status="ok")
+    cell = _attack(bench, pair, seen, cell, not controlled)
+    if cell.status == "ok":
+        bench.finished[own] = cell
+    return cell
 
 
 def _pairs(setting: Setting) -> list[_Pair]:
     pairs = []
-    for threat in setting.threats:
-        for attack in setting.attacks:
-            options = asdict(threat), asdict(attack)
-            names = catalog.name_of(threat), catalog.name_of(attack)
-            finding = Finding(
-                id=_sha({"threat": [names[0], options[0]], "attack": [names[1], options[1]]}),
-                threat=names[0],
-                threat_options=options[0],
-                attack=names[1],
-                attack_options=options[1],
-                where=threat.cut,
-                access=attack.access,
-                skipped=mismatch(threat, attack),
-                verdict=_OPEN,
-            )
-            pairs.append(_Pair(threat, attack, skip(finding) if finding.skipped else finding))
+    for threat, attack in setting.pairs:
+        options = asdict(threat), asdict(attack)
+        names = catalog.name_of(threat), catalog.name_of(attack)
+        finding = Finding(
+            id=_sha({"threat": [names[0], options[0]], "attack": [names[1], options[1]]}),
+            threat=names[0],
+            threat_options=options[0],
+            attack=names[1],
+            attack_options=options[1],
+            where=threat.cut,
+            access=attack.access,
+            skipped=mismatch(threat, attack),
+            verdict=_OPEN,
+        )
+        pairs.append(_Pair(threat, attack, skip(finding) if finding.skipped else finding))
     return pairs
 
 
@@ -239,7 +245,7 @@ def _scores(record: Record, name: str) -> list[float]:
     return next(one.scores["ssim"] for one in record.baselines if one.name == name)
 
 
-def _cell(bench: _Bench, pair: _Pair, seen: SplitObservation, cell: Cell, control: bool) -> Cell:
+def _attack(bench: _Bench, pair: _Pair, seen: SplitObservation, cell: Cell, control: bool) -> Cell:
     """Run one cell; whatever the attack raises is recorded, never swallowed into a clean result."""
     began = time.monotonic()
     setting, truth = bench.setting, bench.truth
@@ -255,7 +261,8 @@ def _cell(bench: _Bench, pair: _Pair, seen: SplitObservation, cell: Cell, contro
         scores["named swapped"] = swapped(claim, truth, setting.suspects)
         controls = [planted(setting, pair.threat, pair.attack, seen, cell.seed)] if control else []
         controls.append(negative_control(scores["named swapped"]))
-        sends = [seen.restricted(pair.threat.offers).resend() for _ in range(2)]
+        again = seen.restricted(pair.threat.offers)
+        sends = again.resend(), again.resend()
         done = {
             "scores": scores,
             "controls": controls,

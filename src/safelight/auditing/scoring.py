@@ -1,13 +1,14 @@
 """Score a claim, and check the score and the attack themselves."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from safelight.attacks.attack import InversionAttack
 from safelight.auditing.setting import Setting
-from safelight.controls.planted import PlantedLeak
+from safelight.controls.planted import PlantedCloud, PlantedLeak
 from safelight.data.images import ImageSet
 from safelight.metrics.identity import rank
 from safelight.metrics.image import mse, psnr, ssim
@@ -20,6 +21,11 @@ from safelight.threats.split_inference import SplitInference
 #: Victims of the positive control: 50 named out of 50 put the lower limit at 0.93.
 CONTROL_VICTIMS = 50
 
+#: The positive control first makes one part in this many of an attack's steps, but not fewer than
+#: the second number.
+EASED = 8
+FEWEST_STEPS = 100
+
 
 def compare(claim: Tensor, truth: ImageSet, suspects: Tensor) -> dict[str, list[float]]:
     """Score one picture per victim; six digits are more than the intervals resolve."""
@@ -28,6 +34,7 @@ def compare(claim: Tensor, truth: ImageSet, suspects: Tensor) -> dict[str, list[
         "mse": mse(claim, truth.images),
         "psnr": psnr(claim, truth.images),
         "ssim": ssim(claim, truth.images),
+        "ssim in own range": ssim(claim, truth.images, own_range=True),
         "rank": ranks.float(),
         "named": (ranks == 1).float(),
     }
@@ -55,15 +62,39 @@ def planted(
     seen: SplitObservation,
     seed: int,
 ) -> Control:
-    """Run the same attack, with the same options, on a message that holds the picture."""
+    """Run the same attack on a message that holds the picture.
+
+    First with a fraction of its steps: what succeeds with less effort succeeds with more. Only
+    where that fails is the whole effort made. An adversary that owns the training set is tried
+    with the public pictures, which are no better.
+    """
+    if threat.pictures == "training set":
+        threat = replace(threat, pictures="same distribution")
     some = torch.arange(min(CONTROL_VICTIMS, len(setting.roles.victims)))
     roles = replace(setting.roles, victims=setting.roles.victims.rows(some))
     edge = PlantedLeak(seen.message_shape, seen.image_shape[0])
-    sight, secret = threat.expose(edge, roles, setting.device, setting.cache)
-    claim = attack.run(sight.restricted(attack.needs), Seeds(seed)).images
-    claim = checked(claim, secret.victims)
-    ranks = rank(claim, secret.victims.images, secret.victims.labels, setting.suspects)
-    return positive_control((ranks == 1).float().tolist())
+    cloud = PlantedCloud(edge, setting.target.model, seen.image_shape)
+    sight, secret = threat.expose(edge, cloud, roles, setting.device, setting.cache)
+    truth = secret.victims
+    for effort in (eased(attack), attack):
+        claim = checked(effort.run(sight.restricted(attack.needs), Seeds(seed)).images, truth)
+        ranks = rank(claim, truth.images, truth.labels, setting.suspects)
+        control = positive_control((ranks == 1).float().tolist())
+        if control.passed:
+            break
+    return control
+
+
+def eased(attack: InversionAttack) -> InversionAttack:
+    """Return an attack with a fraction of its steps, and of those of attacks inside it."""
+    changes: dict[str, Any] = {}
+    for field in fields(attack):
+        value = getattr(attack, field.name)
+        if isinstance(value, InversionAttack):
+            changes[field.name] = eased(value)
+        elif field.name == "steps":
+            changes[field.name] = min(value, max(value // EASED, FEWEST_STEPS))
+    return replace(attack, **changes)
 
 
 def swapped(claim: Tensor, truth: ImageSet, suspects: Tensor) -> list[float]:

@@ -19,7 +19,7 @@ from safelight.data.roles import Roles, deal
 from safelight.errors import DataError, PlanError
 from safelight.metrics.identity import line_up
 from safelight.metrics.image import SMALLEST
-from safelight.plan.plan import Plan
+from safelight.plan.plan import Plan, ThreatPlan
 from safelight.record.record import Component, Measurement, Provenance, Role, TargetFacts
 from safelight.record.verdict import FEWEST_VICTIMS, LEVEL, LINE_UP
 from safelight.stats.intervals import clopper_pearson
@@ -31,12 +31,16 @@ from safelight.threats.split_inference import SplitInference
 
 @dataclass(frozen=True)
 class Setting:
-    """A resolved plan: the components built, the pictures dealt, the target loaded."""
+    """A resolved plan: the components built, the pictures dealt, the target loaded.
+
+    ``pairs`` are the threats with the attacks to try under each.
+    """
 
     plan: Plan
     device: torch.device
     threats: list[SplitInference]
     attacks: list[InversionAttack]
+    pairs: list[tuple[SplitInference, InversionAttack]]
     roles: Roles
     target: Target
     suspects: Tensor
@@ -50,13 +54,22 @@ def prepare(plan: Plan) -> Setting:
         PlanError, DataError, LoadError: it cannot be run as it is written.
     """
     device = _device(plan.device)
-    threats = [t for one in plan.threats for t in catalog.expand("threat", one.name, one.options)]
-    attacks = [a for one in plan.attacks for a in catalog.expand("attack", one.name, one.options)]
-    for kind, built in (("threat", threats), ("attack", attacks)):
-        for position, one in enumerate(built):
-            if one in built[:position]:
-                name = catalog.name_of(one)
-                raise PlanError(f"{kind} {name} stands in the plan twice; remove one or change it")
+    built = [
+        (one.label or one.name, attack)
+        for one in plan.attacks
+        for attack in catalog.expand("attack", one.name, one.options)
+    ]
+    attacks = [attack for _, attack in built]
+    threats, pairs = [], []
+    for one in plan.threats:
+        tried = _tried(one, built)
+        for threat in catalog.expand("threat", one.name, one.options):
+            threats.append(threat)
+            pairs += [(threat, attack) for attack in tried]
+    for position, pair in enumerate(pairs):
+        if pair in pairs[:position]:
+            names = " under ".join(catalog.name_of(one) for one in reversed(pair))
+            raise PlanError(f"{names} stands in the plan twice; remove one or change it")
     roles = deal(plan.data)
     if len(roles.victims) < FEWEST_VICTIMS:
         raise DataError(
@@ -74,7 +87,17 @@ def prepare(plan: Plan) -> Setting:
     target = load_target(plan.target, roles, device, cache)
     for threat in threats:
         cut(target.model, threat.cut, roles.victims.shape)
-    return Setting(plan, device, threats, attacks, roles, target, suspects, cache)
+    return Setting(plan, device, threats, attacks, pairs, roles, target, suspects, cache)
+
+
+def _tried(threat: ThreatPlan, attacks: list[tuple[str, InversionAttack]]) -> list[InversionAttack]:
+    """Return the attacks of the plan that its entry for a threat calls, or all of them."""
+    known = list(dict.fromkeys(label for label, _ in attacks))
+    for label in threat.attacks or []:
+        if label not in known:
+            raise PlanError(catalog.unknown(f"attack of threat {threat.name}", label, known))
+    wanted = known if threat.attacks is None else threat.attacks
+    return [attack for label, attack in attacks if label in wanted]
 
 
 def describe_roles(roles: Roles) -> list[Role]:

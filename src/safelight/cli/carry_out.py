@@ -11,10 +11,18 @@ from safelight.record.store import Run
 from safelight.reports.evidence import Evidence
 
 
-def carry_out(plan: Plan, folder: Path, evidence: Evidence, *, resume: bool = False) -> None:
-    """Audit, keep everything in the folder, and print what was found.
+def carry_out(
+    plan: Plan,
+    folder: Path,
+    evidence: Evidence,
+    *,
+    resume: bool = False,
+    brief: bool = False,
+    again: str = "",
+) -> None:
+    """Audit, keep everything in the folder, and print what was found unless ``brief``.
 
-    Interrupted, it says how to go on and exits with 130.
+    Interrupted, it says how to go on (``again``, or the resuming of an audit) and exits with 130.
     """
     console = Console()
     with console.status("Loading PyTorch, the pictures and the model"):
@@ -39,8 +47,11 @@ def carry_out(plan: Plan, folder: Path, evidence: Evidence, *, resume: bool = Fa
 
             audit(setting, run, tell, resume=resume)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; continue with: safelight audit --resume {folder}", err=True)
+        again = again or f"safelight audit --resume {folder}"
+        typer.echo(f"stopped; continue with: {again}", err=True)
         raise typer.Exit(130) from None
     run.write("report.html", html.render(run, evidence).encode())
+    if brief:
+        return
     typer.echo(terminal.render(run, evidence))
     typer.echo(f"Report: {folder / 'report.html'} (it shows people's pictures: keep it private)")

@@ -11,6 +11,8 @@ from safelight.cli.explain import explain
 from safelight.cli.gate import gate
 from safelight.cli.list import list_components
 from safelight.cli.report import report
+from safelight.cli.reproduce import reproduce
+from safelight.cli.study import study
 from safelight.errors import SafelightError
 
 app = typer.Typer(
@@ -21,11 +23,13 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(audit)
+app.command()(study)
 app.command()(report)
 app.command()(gate)
 app.command("list")(list_components)
 app.command()(explain)
 app.command()(cite)
+app.command()(reproduce)
 
 
 def run() -> None:

@@ -5,6 +5,10 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
+from torch.nn.utils import skip_init
+
+#: Largest side of the thumbnail that a message without a grid carries.
+THUMBNAIL = 32
 
 
 class PlantedLeak(nn.Module):
@@ -14,30 +18,64 @@ class PlantedLeak(nn.Module):
     (pixel-unshuffle); channels beyond those are zero. Nothing is lost where the message has room
     for the picture; where it has not, what fits is the sharpest thumbnail. An attack that cannot
     read this message would call any target private.
+
+    The folding is one linear layer with weights 0 and 1, so that an adversary who imitates edges
+    has something to imitate.
     """
 
     def __init__(self, message_shape: tuple[int, ...], image_channels: int) -> None:
         super().__init__()
         self.message_shape = message_shape
+        room = math.prod(message_shape)
+        self.layer: nn.Conv2d | nn.Linear
         if len(message_shape) == 3:
-            channels, height, width = message_shape
-            self.fold = max(1, math.isqrt(channels // image_channels))
+            out, height, width = message_shape
+            self.fold = max(1, math.isqrt(out // image_channels))
             self.size = (height * self.fold, width * self.fold)
+            self.layer = skip_init(
+                nn.Conv2d, image_channels, out, self.fold, stride=self.fold, bias=False
+            )
+            folded = torch.eye(image_channels * self.fold**2)
+            weight = folded.reshape(-1, image_channels, self.fold, self.fold)[:out]
         else:
-            self.fold = 1
-            side = max(1, math.isqrt(math.prod(message_shape) // image_channels))
-            self.size = (side, side)
+            side = min(THUMBNAIL, max(1, math.isqrt(room // image_channels)))
+            self.fold, self.size = 1, (side, side)
+            self.layer = skip_init(nn.Linear, image_channels * side**2, room, bias=False)
+            weight = torch.eye(image_channels * side**2)[:room]
+        with torch.no_grad():
+            self.layer.weight.zero_()[: len(weight)] = weight
+        self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pictures [n, c, h, w] to messages [n, *message_shape]."""
         x = F.interpolate(x, self.size, mode="bilinear", align_corners=False)
-        x = F.pixel_unshuffle(x, self.fold)
-        if len(self.message_shape) == 3:
-            x = x[:, : self.message_shape[0]]
-            return F.pad(x, (0, 0, 0, 0, 0, self.message_shape[0] - x.shape[1]))
-        x = x.flatten(1)
-        x = F.pad(x, (0, math.prod(self.message_shape) - x.shape[1]))
-        return x.reshape(-1, *self.message_shape)
+        message: Tensor = self.layer(x if isinstance(self.layer, nn.Conv2d) else x.flatten(1))
+        return message.reshape(-1, *self.message_shape)
+
+
+class PlantedCloud(nn.Module):
+    """What belongs behind a planted leak: unfold the message and classify the picture.
+
+    Messages [n, *message_shape] -> what ``model`` puts out for pictures of ``image_shape``.
+    """
+
+    def __init__(
+        self, leak: PlantedLeak, model: nn.Module, image_shape: tuple[int, int, int]
+    ) -> None:
+        super().__init__()
+        self.leak, self.model, self.image_shape = leak, model, image_shape
+
+    def forward(self, message: Tensor) -> Tensor:
+        """Return the logits."""
+        weight = self.leak.layer.weight
+        if isinstance(self.leak.layer, nn.Conv2d):  # transposed, a 0-1 folding is its own inverse
+            picture = F.conv_transpose2d(message, weight, stride=self.leak.fold)
+        else:
+            flat = message.flatten(1) @ weight
+            picture = flat.unflatten(1, (self.image_shape[0], *self.leak.size))
+        picture = F.interpolate(picture, self.image_shape[1:], mode="bilinear", align_corners=False)
+        out: Tensor = self.model(picture)
+        return out
 
 
 class Silence(nn.Module):
@@ -58,3 +96,16 @@ class Silence(nn.Module):
         """Map pictures [n, c, h, w] to the same message n times."""
         zero = (0 * x).sum((1, 2, 3)).reshape(-1, *(1 for _ in self.pattern.shape))
         return self.pattern + zero
+
+
+class SilentCloud(nn.Module):
+    """What belongs behind silence: messages [n, ...] -> the same logits [n, classes] always."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, message: Tensor) -> Tensor:
+        """Return zeros, with gradients that are zero."""
+        zero = (0 * message).flatten(1).sum(1, keepdim=True)
+        return zero.expand(-1, self.classes)

@@ -104,6 +104,8 @@ class _Pool:
             if len(self.left) == 0:
                 raise DataError(self._nothing_left(role))
             rows, self.left, self.taker = self.left, self.left[:0], role
+            if role == "victims":  # nobody was drawn: they keep the order of the file
+                rows = np.sort(rows)
         else:
             rows = self._balanced(role, count)
             self.left = self.left[~np.isin(self.left, rows)]

@@ -24,7 +24,7 @@ def psnr(claim: Tensor, truth: Tensor) -> Tensor:
     return -10 * mse(claim, truth).clamp_min(10 ** (-PSNR_CAP / 10)).log10()
 
 
-def ssim(claim: Tensor, truth: Tensor) -> Tensor:
+def ssim(claim: Tensor, truth: Tensor, own_range: bool = False) -> Tensor:
     """Structural similarity per picture, [n], in [-1, 1] (Wang et al. 2004, equation 13).
 
     A 7x7 uniform window over the valid area, sample covariances and the mean over channels, as in
@@ -32,11 +32,16 @@ def ssim(claim: Tensor, truth: Tensor) -> Tensor:
     literature takes the range of the reconstruction, which makes a flat reconstruction look
     private. Differentiable.
 
-    Both [n, channels, height, width] with pixels in [0, 1], at least 7x7.
+    Both [n, channels, height, width] with pixels in [0, 1], at least 7x7. ``own_range`` takes the
+    range of each claim, to compare with published figures and for nothing else; a claim without
+    any range, for which theirs is undefined, scores 0.
     """
     c1, c2 = 0.01**2, 0.03**2  # (K L)^2 with data range L = 1
     # In float64: float32 cancels away the variance of bright flat areas.
     a, b = claim.double(), truth.double()
+    if own_range:  # L = the claim's range: the same as dividing both pictures by it
+        span = (a.amax((1, 2, 3), keepdim=True) - a.amin((1, 2, 3), keepdim=True)).clamp_min(1e-9)
+        a, b = a / span, b / span
     moments = torch.stack([a, b, a * a, b * b, a * b])
     local = F.avg_pool2d(moments.flatten(0, 1), SMALLEST, stride=1).unflatten(0, (5, -1))
     x, y, xx, yy, xy = local

@@ -55,6 +55,11 @@ class FitPlan(_Strict):
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(5e-3, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(1e-2, ge=0, allow_inf_nan=False)
+    flip: bool = Field(False, description="mirror half of the pictures, anew each time")
+    shift: int = Field(0, ge=0, description="move each picture by up to this many pixels")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the forward pass; bfloat16 is faster where the hardware has it"
+    )
     seed: int = 0
 
 
@@ -62,8 +67,9 @@ class TargetPlan(_Strict):
     """The model to audit.
 
     ``model`` is a classifier of the catalog or ``package.module:function``, which returns a
-    module. ``weights`` is ``shipped``, a ``.safetensors`` or a state-dict file, or unset: then
-    the model is trained on ``data.private`` by ``fit``.
+    module. ``weights`` is ``shipped`` (or ``shipped/fashion_mnist``, of other pictures), a
+    ``.safetensors`` or a state-dict file, or unset: then the model is trained on
+    ``data.private`` by ``fit``.
     """
 
     model: str
@@ -88,6 +94,20 @@ class ComponentPlan(BaseModel):
         return dict(self.__pydantic_extra__ or {})
 
 
+class ThreatPlan(ComponentPlan):
+    """A threat, and which attacks to try under it."""
+
+    attacks: list[str] | None = Field(
+        None, description="their labels or names; all that fit if unset"
+    )
+
+
+class AttackPlan(ComponentPlan):
+    """An attack, and how threats may call it where the plan has it with several options."""
+
+    label: str | None = None
+
+
 class Plan(_Strict):
     """One audit. Its ``name`` also names the run's folder."""
 
@@ -96,8 +116,8 @@ class Plan(_Strict):
     device: str = "cpu"
     data: DataPlan
     target: TargetPlan
-    threats: list[ComponentPlan] = Field(min_length=1)
-    attacks: list[ComponentPlan] = Field(min_length=1)
+    threats: list[ThreatPlan] = Field(min_length=1)
+    attacks: list[AttackPlan] = Field(min_length=1)
 
     @pydantic.field_validator("seeds")
     @classmethod
@@ -136,6 +156,18 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     for item in overrides:
         _override(tables, item)
     return parse_plan(tables, str(path))
+
+
+def override(plan: Plan, overrides: Sequence[str], where: str) -> Plan:
+    """Return a plan with ``dotted.key=value`` items applied; ``where`` names it in errors.
+
+    Raises:
+        PlanError: a key does not exist, or its value does not fit.
+    """
+    content = plan.model_dump(exclude_none=True)
+    for item in overrides:
+        _override(content, item)
+    return parse_plan(content, where)
 
 
 def parse_plan(content: dict[str, Any], where: str) -> Plan:

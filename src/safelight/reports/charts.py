@@ -3,6 +3,7 @@
 A leak's mark is filled and others are hollow, so that a gray print says the same.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,13 +25,18 @@ class Reference:
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement at one place; ``where`` is an entry of the chart's places."""
+    """One measurement at one place; ``where`` is an entry of the chart's places.
+
+    ``text`` is the value as people read it, ``note`` what the place does not say.
+    """
 
     where: str
     value: float
     low: float
     high: float
     leak: bool
+    text: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,27 @@ def curve(
     return _svg(plot.width, plot.height, "curve", spoken, parts)
 
 
+def rows(
+    points: Sequence[Point], references: Sequence[Reference], percent: bool, spoken: str
+) -> Markup:
+    """Draw points one below the other, each under its own name: for places with long names.
+
+    What stands before the first comma of a name is written once, above those that share it.
+
+    Args:
+        points: from top to bottom.
+        references: marks across every row, explained below the axis.
+        percent: write the axis in percent.
+        spoken: what the chart says, for those who do not see it.
+    """
+    listing = _List(min([0.0, *(one.low for one in points), *(one.value for one in references)]))
+    parts: list[Markup] = []
+    for before, one in zip([None, *points], points, strict=False):
+        parts += listing.row(one, before, references)
+    parts += listing.foot(references, percent)
+    return _svg(listing.width, listing.bottom, "rows", spoken, parts)
+
+
 def sample(number: int, leak: bool) -> Markup:
     """Draw the mark of the series with that number, for a legend."""
     mark = _mark(_SHAPES[number % len(_SHAPES)], 8, 8, "leak" if leak else "other", 5)
@@ -107,17 +134,76 @@ def sample(number: int, leak: bool) -> Markup:
     )
 
 
+class _List:
+    """Where things go in rows; ``bottom`` moves down as they are drawn."""
+
+    width, left, right = 400.0, 8.0, 392.0
+
+    def __init__(self, start: float) -> None:
+        self.start, self.bottom = start, 0.0
+
+    def x(self, of: float) -> float:
+        return self.left + (self.right - self.left) * (of - self.start) / (1 - self.start)
+
+    def row(
+        self, one: Point, before: Point | None, references: Sequence[Reference]
+    ) -> list[Markup]:
+        """Return one point under its name, and its group's name where a group begins."""
+        group, _, name = one.where.partition(", ")
+        parts = []
+        if before is None or (before.where.partition(", ")[0], before.note) != (group, one.note):
+            note = one.note if len(one.note) <= 30 else one.note[:29] + "\N{HORIZONTAL ELLIPSIS}"
+            tool = Markup(' <tspan class="tool">{}</tspan>').format(note) if note else ""
+            parts.append(
+                _text(0, self.bottom + 16, Markup("{}{}").format(group, tool), "group start")
+            )
+            self.bottom += 22 if name else 2
+        kind = "leak" if one.leak else "other"
+        parts.append(_text(self.left, self.bottom + 14, name, "row start"))
+        parts.append(_text(self.width, self.bottom + 14, one.text, f"value end {kind}"))
+        y = self.bottom + 28
+        parts.append(_line(self.left, y, self.right, y, "grid"))
+        parts.append(_line(self.x(0), y, self.x(one.value), y, f"stem {kind}"))
+        parts += [
+            _line(self.x(ref.value), y - 8, self.x(ref.value), y + 8, ref.kind)
+            for ref in references
+        ]
+        parts.append(_line(self.x(one.low), y, self.x(one.high), y, f"ci {kind}"))
+        parts.append(_mark("circle", self.x(one.value), y, kind, 5))
+        self.bottom += 44
+        return parts
+
+    def foot(self, references: Sequence[Reference], percent: bool) -> list[Markup]:
+        """Return the axis and what the marks across the rows are."""
+        y = self.bottom + 2
+        parts = [_line(self.left, y, self.right, y, "axis")]
+        for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+            x, anchor = self.x(tick), {0.0: "start", 1.0: "end"}.get(tick, "")
+            parts.append(_line(x, y, x, y + 4, "axis"))
+            parts.append(_text(x, y + 16, _number(tick, percent), f"tick {anchor}"))
+        for ref in references:
+            y += 16
+            parts.append(_line(self.left, y + 16, self.left + 24, y + 16, ref.kind))
+            name = f"{ref.name}, {_number(ref.value, percent)}"
+            parts.append(_text(self.left + 32, y + 20, name, "start"))
+        self.bottom = y + 28
+        return parts
+
+
 class _Plot:
     """Where things go in a curve."""
 
-    width = 460.0
+    width = 400.0
     right, top = 14.0, 14.0
-    plotted = 190.0
+    plotted = 180.0
+    tallest = 18.0  # of a name: the least distance from one tilted name to the next
 
     def __init__(
         self, places: Sequence[str], series: Sequence[Series], references: Sequence[Reference]
     ) -> None:
-        self.places = list(places)
+        self.places, self.series = list(places), series
+        self.levels = [one.value for one in references]
+        self.written: list[tuple[float, float]] = []
         self.tried = {point.where for one in series for point in one.points}
         lowest = min(
             [point.low for one in series for point in one.points]
@@ -125,9 +211,9 @@ class _Plot:
         )
         self.start = min(0.0, lowest)
         longest = max(len(_short(one)) for one in places)
-        self.tilted = len(places) * (longest * 7 + 10) > 400
+        self.tilted = len(places) * (longest * 7 + 10) > 340
         # The first tilted name reaches out to the left of its place.
-        self.left = 46.0 if not self.tilted else max(46.0, 5.0 * longest)
+        self.left = 40.0 if not self.tilted else max(40.0, 5.0 * longest)
         self.height = self.top + self.plotted + (18 + 5.0 * longest if self.tilted else 26)
 
     @property
@@ -148,24 +234,43 @@ class _Plot:
         for level in levels:
             y = self.y(level)
             parts.append(_line(ends[0], y, ends[1], y, "axis" if level == 0 else "grid"))
-            name = f"{100 * level:.0f}%" if percent else f"{level:.2f}"
+            name = _number(level, percent)
             parts.append(_text(ends[0] - 6, y + 4, name, "tick end"))
         floor = self.top + self.plotted
-        for place in self.places:
+        # In a deep network every second name, or every third, is written.
+        skipped = math.ceil(self.tallest / self.step)
+        for number, place in enumerate(self.places):
             x = self.x(place)
             kind = "tick" if place in self.tried else "tick untried"
             parts.append(_line(x, floor, x, floor + 4, "axis"))
-            parts.append(_text(x, floor + 17, _short(place), kind, self.tilted))
+            if number % skipped == 0:
+                parts.append(_text(x, floor + 17, _short(place), kind, self.tilted))
         return parts
 
     def level(self, reference: Reference) -> Markup:
-        """Return a reference line with its name on it."""
-        y = self.y(reference.value)
-        below = reference.kind == "chance" or y < self.top + 20
+        """Return a reference line with its name on it, where the name hides least."""
+        y, middle = self.y(reference.value), (self.left + self.width - self.right) / 2
         line = _line(self.left, y, self.width - self.right, y, reference.kind)
-        y += 14 if below and reference.kind != "chance" else -5
-        # On the left: there the first layers are, whose points lie higher than any null.
-        return line + _text(self.left + 4, y, reference.name, "name start")
+        sides = [(-5, True), (-5, False), (14, True), (14, False)]
+        if reference.kind == "chance":  # below it there is only the axis
+            sides = sides[:2]
+
+        def hidden(side: tuple[float, bool]) -> int:
+            top, bottom = y + side[0] - 12, y + side[0] + 5
+            points = [p for one in self.series for p in one.points]
+            drawn = [
+                (self.y(p.high) - 6, self.y(p.low) + 6)
+                for p in points
+                if (self.x(p.where) < middle) == side[1]
+            ]
+            drawn += [(self.y(one),) * 2 for one in self.levels if one != reference.value]
+            return sum(start < bottom and end > top for start, end in drawn + self.written)
+
+        below, left = min(sides, key=hidden)
+        y += below
+        self.written.append((y - 12, y + 5))
+        x, anchor = (self.left + 4, "start") if left else (self.width - self.right - 4, "end")
+        return line + _text(x, y, reference.name, f"name {anchor}")
 
     def line(self, series: Series, number: int, total: int) -> list[Markup]:
         """Return one series: lines between neighbors, intervals, marks."""
@@ -176,12 +281,17 @@ class _Plot:
             kind = "way" if near else "way leap"
             x1, x2 = self.x(one.where) + shift, self.x(two.where) + shift
             parts.append(_line(x1, self.y(one.value), x2, self.y(two.value), kind))
+        size = min(5.0, max(2.5, 0.35 * self.step))
         for point in series.points:
             x, kind = self.x(point.where) + shift, "leak" if point.leak else "other"
             parts.append(_line(x, self.y(point.low), x, self.y(point.high), f"ci {kind}"))
             shape = _SHAPES[number % len(_SHAPES)]
-            parts.append(_mark(shape, x, self.y(point.value), kind, 5))
+            parts.append(_mark(shape, x, self.y(point.value), kind, size))
         return parts
+
+
+def _number(value: float, percent: bool) -> str:
+    return f"{100 * value:.0f}%" if percent else f"{value:.2f}"
 
 
 def _short(name: str, most: int = 14) -> str:

@@ -16,7 +16,7 @@ from safelight.record.record import Finding, Measurement, Record
 from safelight.record.store import Run
 from safelight.record.verdict import LEVEL, LINE_UP
 from safelight.reports import charts, numbers
-from safelight.reports.depth import Depth, depths
+from safelight.reports.curves import Chart, curves
 from safelight.reports.evidence import Evidence
 from safelight.reports.pictures import BLOCKS, gallery
 from safelight.reports.sentences import Headline, Label, headline, labels, plain, ran, untried
@@ -100,7 +100,7 @@ def render(run: Run, evidence: Evidence) -> str:
         sensitive=_EVIDENCE[evidence if pictures or evidence == "none" else "nothing"],
         gallery=pictures,
         rows=[_row(one, names[one.id], oracles) for one in record.findings],
-        depths=_curves(depths(record)),
+        curves=[(one, [_drawn(chart) for chart in one.charts]) for one in curves(record)],
         checks=_checks(record, names),
         together=_together(record),
         bounds=_bounds(record, names),
@@ -217,18 +217,18 @@ def _references(finding: Finding, oracles: Sequence[str]) -> list[charts.Referen
     return marks
 
 
-def _curves(found: Sequence[Depth]) -> list[dict[str, Any]]:
-    return [
-        {
-            "title": one.title,
-            "spoken": one.spoken,
-            "svg": charts.curve(one.places, one.series, one.references, one.percent, one.spoken),
-            "series": [
-                (series.name, any(point.leak for point in series.points)) for series in one.series
-            ],
-        }
-        for one in found
-    ]
+def _drawn(chart: Chart) -> dict[str, Any]:
+    if chart.listed:
+        points = [point for one in chart.series for point in one.points]
+        svg = charts.rows(points, chart.references, chart.percent, chart.spoken)
+        return {"title": chart.title, "svg": svg, "series": []}
+    return {
+        "title": chart.title,
+        "svg": charts.curve(
+            chart.places, chart.series, chart.references, chart.percent, chart.spoken
+        ),
+        "series": [(one.name, any(point.leak for point in one.points)) for one in chart.series],
+    }
 
 
 def _checks(record: Record, names: dict[str, Label]) -> list[Check]:

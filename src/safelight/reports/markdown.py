@@ -7,6 +7,7 @@ from safelight.record.record import Finding, Record
 from safelight.record.store import Run
 from safelight.record.verdict import LEVEL
 from safelight.reports import numbers
+from safelight.reports.curves import answers
 from safelight.reports.evidence import Evidence
 from safelight.reports.sentences import (
     Label,
@@ -34,6 +35,10 @@ def render(run: Run, evidence: Evidence) -> str:
         f"## Safelight: {chip(head.outcome, head.severity)}",
         f"**{_text(head.title)}**",
         _text(f"{head.measured} {head.lead}".strip()),
+        *(
+            "\n".join([f"**{_text(question)}**", "", *(f"- {_text(one)}" for one in found)])
+            for question, found in answers(record)
+        ),
         "\n".join(_table(record.findings, names)),
         _footing(record),
     ]

@@ -9,16 +9,10 @@ from typing import Any, Literal
 from safelight.record.record import Finding, Measurement, Outcome, Record, Severity
 from safelight.record.verdict import LINE_UP, worst
 from safelight.reports import numbers
+from safelight.reports.adversaries import ORDER, adversaries, attacker, holds_back
 
 #: What the adversary watches, by threat; other threats are named as they are.
-_WATCHED = {"split_inference": "the message sent after {where}"}
-
-#: Who the attacker is, by what the attack used of the model.
-_WHO = {
-    "white-box": "an attacker who holds the model's weights",
-    "black-box queries": "an attacker who may query the model but not look inside",
-    "no queries": "an attacker who cannot even query the model",
-}
+_WATCHED = {"split_inference": "{message} sent after {where}"}
 
 #: The ending of a plural's genitive, typographic.
 _S = "\N{RIGHT SINGLE QUOTATION MARK}"
@@ -54,14 +48,19 @@ class Headline:
 
 @dataclass(frozen=True)
 class Label:
-    """How a finding is called on this page; ``detail`` tells apart what would read the same."""
+    """How a finding is called on this page.
+
+    ``apart`` tells it from others with the same attack and place, and is empty where there are
+    none; ``detail`` says that and what the attacker could use.
+    """
 
     where: str
     attack: str
     detail: str
+    apart: str = ""
 
     def __str__(self) -> str:
-        return f"{self.attack} at {self.where}"
+        return f"{self.attack} at {self.where}" + (f" ({self.apart})" if self.apart else "")
 
 
 def plain(text: str) -> str:
@@ -101,7 +100,10 @@ def ran(record: Record) -> list[Finding]:
 def watched(finding: Finding) -> str:
     """Say what the adversary of a finding sees."""
     pattern = _WATCHED.get(finding.threat, finding.threat.replace("_", " ") + " at {where}")
-    return pattern.format(where=plain(finding.where))
+    noisy = "noisy " if finding.threat_options.get("noise") else ""
+    sends = finding.threat_options.get("sends", 1)
+    message = f"the {noisy}message" if sends == 1 else f"{sends} {noisy}messages of each picture"
+    return pattern.format(message=message, where=plain(finding.where))
 
 
 def labels(findings: Sequence[Finding]) -> dict[str, Label]:
@@ -111,14 +113,25 @@ def labels(findings: Sequence[Finding]) -> dict[str, Label]:
     alike: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for one in findings:
         alike[one.where, one.attack].append(one)
+    who = adversaries(findings)
+    several = len(set(who.values())) > 1
     named = {}
     for one in findings:
         last = one.attack.rsplit("/", 1)[-1]
-        apart = _differing(one, alike[one.where, one.attack])
+        peers = alike[one.where, one.attack]
+        options = _differing(one, peers)
+        apart = list(options)
+        if any(who[peer.id] != who[one.id] for peer in peers):
+            apart.insert(0, who[one.id])
+        if several and who[one.id]:
+            options.insert(0, who[one.id] + (f", using {one.access}" if holds_back(one) else ""))
+        else:
+            options.insert(0, one.access)
         named[one.id] = Label(
             where=plain(one.where),
             attack=plain(last if short[last] == 1 else one.attack),
-            detail=plain(", ".join([one.access, *apart])),
+            detail=plain(", ".join(options)),
+            apart=plain(", ".join(one for one in apart if one)),
         )
     return named
 
@@ -161,10 +174,7 @@ def _leak(record: Record, finding: Finding) -> tuple[str, str, str, Carrier]:
     named, gain = finding.measurements["named"], finding.measurements["gain"]
     severe = finding.verdict.severity in ("high", "critical")
     does = "rebuilt the pictures" if severe else "tried to rebuild the pictures"
-    lead = [
-        f"Seeing {watched(finding)}, {_WHO.get(finding.access, plain(finding.access))} {does} of "
-        f"{named.n} victims."
-    ]
+    lead = [f"Seeing {watched(finding)}, {plain(attacker(finding))} {does} of {named.n} victims."]
     if gain.low is not None and gain.low > 0:
         closer = (
             f"What came out is {numbers.number(gain.value, 2)} SSIM closer to the truth "
@@ -258,4 +268,6 @@ def _differing(finding: Finding, alike: Sequence[Finding]) -> list[str]:
 
 
 def _options(finding: Finding) -> dict[str, Any]:
-    return {**finding.threat_options, **finding.attack_options}
+    """Return every option but those that make the adversary, who has a name."""
+    threat = {key: val for key, val in finding.threat_options.items() if key not in ORDER}
+    return {**threat, **finding.attack_options}

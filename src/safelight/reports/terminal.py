@@ -11,6 +11,7 @@ from rich.text import Text
 from safelight.record.record import Finding, Record
 from safelight.record.store import Run
 from safelight.reports import numbers
+from safelight.reports.curves import answers
 from safelight.reports.evidence import Evidence
 from safelight.reports.sentences import (
     Headline,
@@ -45,6 +46,10 @@ def render(run: Run, evidence: Evidence, width: int = WIDTH) -> str:
         console.print(Text(chip(head.outcome, head.severity)))
         console.print(Text(head.title))
         console.print(Text("\n" + f"{head.measured} {head.lead}".strip()))
+        for question, found in answers(record):
+            console.print(Text(f"\n{question}"))
+            for one in found:
+                console.print(Text(f"  {one}"))
         console.print(_table(record))
         for one in failed_controls(record):
             console.print(Text(f"Control failed. {one}"))

@@ -1,5 +1,6 @@
-"""Cut any module at any named layer: the edge computes up to it, its output is the message."""
+"""Cut any module at any named layer: the edge computes up to it, the cloud does the rest."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -47,6 +48,66 @@ class Edge(nn.Module):
         finally:
             hook.remove()
         return seen[self.call - 1]
+
+
+class Cloud(nn.Module):
+    """The part of a model that runs behind the cut: messages [n, ...] -> logits [n, classes].
+
+    A copy of the model in which every weight that only the edge uses is zero. It is run on one
+    black picture, and the message takes the place of what its edge puts out.
+    """
+
+    def __init__(self, edge: Edge, image_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(edge.model)
+        self.layer, self.call = edge.layer, edge.call
+        self.image_shape = image_shape
+        self._forget_the_edge()
+
+    def forward(self, message: Tensor) -> Tensor:
+        """Return the logits."""
+        calls = 0
+
+        def replace(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+            nonlocal calls
+            calls += 1
+            return message if calls == self.call else output
+
+        hook = self.model.network.get_submodule(self.layer).register_forward_hook(replace)
+        try:
+            black = torch.zeros(1, *self.image_shape, device=message.device)
+            out: Tensor = self.model(black)
+        finally:
+            hook.remove()
+        return out
+
+    @torch.no_grad()
+    def _forget_the_edge(self) -> None:
+        """Zero the weights of layers that run before the cut and not again behind it."""
+        before: set[nn.Module] = set()
+        behind: set[nn.Module] = set()
+        calls = 0
+
+        def watch(module: nn.Module, _inputs: Any) -> None:
+            (behind if calls == self.call else before).add(module)
+
+        def passed(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+            nonlocal calls
+            calls += 1
+
+        hooks = [one.register_forward_pre_hook(watch) for one in self.model.network.modules()]
+        last = self.model.network.get_submodule(self.layer)
+        hooks.append(last.register_forward_hook(passed))
+        try:
+            self.model(torch.zeros(2, *self.image_shape, device=self.model.mean.device))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        used = {id(one) for module in behind for one in module.parameters(recurse=False)}
+        for module in before - {self.model.network}:
+            for one in module.parameters(recurse=False):
+                if id(one) not in used:
+                    one.zero_()
 
 
 def cut_points(model: Normalized, image_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from safelight.data.images import ImageSet
@@ -13,10 +14,12 @@ from safelight.targets.target import Normalized
 def fit(model: Normalized, data: ImageSet, recipe: FitPlan) -> dict[str, Any]:
     """Train a classifier in place: AdamW, one-cycle learning rate, cross-entropy.
 
+    Weights and their updates are float32; ``recipe.precision`` is that of the passes.
+
     Args:
         model: in any state; left in evaluation mode.
         data: the training pictures, kept on the model's device for the whole run.
-        recipe: epochs, batch size, peak learning rate, weight decay, seed.
+        recipe: epochs, batch size, peak learning rate, weight decay, augmentation, seed.
 
     Returns:
         The facts to keep with the weights: the recipe, n, and the training set's hash.
@@ -31,16 +34,42 @@ def fit(model: Normalized, data: ImageSet, recipe: FitPlan) -> dict[str, Any]:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=max(batches * recipe.epochs, 2)
     )
+    # Convolutions run up to twice as fast in this layout, and agree to rounding.
     model.train()
+    images = images.contiguous(memory_format=torch.channels_last)
+    half = recipe.precision == "bfloat16"
     with torch.random.fork_rng():  # dropout draws from the global generator
         torch.manual_seed(recipe.seed)
         for _ in range(recipe.epochs):
             shuffled = torch.randperm(len(data), generator=order).to(device)
             for rows in shuffled[: batches * recipe.batch_size].chunk(batches):
-                loss = F.cross_entropy(model(images[rows]), labels[rows])
+                pictures = augmented(images[rows], recipe.flip, recipe.shift, order)
+                with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                    loss = F.cross_entropy(model(pictures), labels[rows])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
     model.eval()
     return {"recipe": recipe.model_dump(), "n": len(data), "training_set_sha256": data.sha256()}
+
+
+def augmented(images: Tensor, flip: bool, shift: int, order: torch.Generator) -> Tensor:
+    """Mirror each picture [n, c, h, w] with chance 1/2 and move it by up to ``shift`` pixels.
+
+    What a move uncovers repeats the border. Draws from ``order``, a generator on the CPU.
+    """
+    n, _, height, width = images.shape
+    if flip:
+        mirrored = torch.rand(n, generator=order) < 0.5
+        images = torch.where(
+            mirrored[:, None, None, None].to(images.device), images.flip(3), images
+        )
+    if shift:
+        down, right = torch.randint(-shift, shift + 1, (2, n, 1), generator=order)
+        rows = (torch.arange(height) + down).clamp(0, height - 1).to(images.device)
+        columns = (torch.arange(width) + right).clamp(0, width - 1).to(images.device)
+        each = torch.arange(n, device=images.device)[:, None, None]
+        images = images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]
+        images = images.permute(0, 3, 1, 2)
+    return images

@@ -38,8 +38,8 @@ def load_target(plan: TargetPlan, roles: Roles, device: torch.device, cache: Cac
     model = _normalized(network, plan, roles.victims.shape).to(device)
     if plan.weights is None:
         trained_on, facts = _train(model, plan, roles, cache)
-    elif plan.weights == "shipped":
-        trained_on, facts = _shipped(network, plan.model, roles)
+    elif plan.weights.partition("/")[0] == "shipped":
+        trained_on, facts = _shipped(network, plan.model, plan.weights, roles)
     else:
         _fill(network, _read_weights(Path(plan.weights)), plan.weights)
         trained_on = "unknown: the weights were given"
@@ -114,13 +114,17 @@ def _train(
     return f"{len(private)} pictures of {private.source}", facts
 
 
-def _shipped(network: nn.Module, name: str, roles: Roles) -> tuple[str, dict[str, Any]]:
+def _shipped(
+    network: nn.Module, model: str, weights_of: str, roles: Roles
+) -> tuple[str, dict[str, Any]]:
+    variant = weights_of.partition("/")[2]
+    name = f"{model}-{variant}" if variant else model
     folder = resources.files("safelight.targets") / "weights"
     weights, notes = folder / f"{name}.safetensors", folder / f"{name}.json"
     if not weights.is_file():
         shipped = sorted(one.name[:-5] for one in folder.iterdir() if one.name.endswith(".json"))
         raise PlanError(
-            f"no weights are shipped for {name} (only for {', '.join(shipped)}); "
+            f"no weights are shipped as {name} (only {', '.join(shipped)}); "
             "set target.weights to a file, or leave it out to train on data.private"
         )
     content = weights.read_bytes()

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from safelight.cache import Cache
-from safelight.controls.planted import PlantedLeak, Silence
+from safelight.controls.planted import PlantedCloud, PlantedLeak, Silence, SilentCloud
 from safelight.data.roles import Roles, deal
 from safelight.plan.plan import DataPlan, RolePlan, TargetPlan
-from safelight.targets.cut import cut
+from safelight.targets.cut import Cloud, Edge, cut
 from safelight.targets.load import load_target
 from safelight.targets.target import Normalized, Target
 from safelight.threats.observation import Secret, SplitObservation
@@ -48,13 +48,21 @@ def edge(kind: str) -> nn.Module:
     return cut(lenet().model, "relu2", digits().victims.shape)
 
 
+def cloud(kind: str) -> nn.Module:
+    """Return what belongs behind a test edge."""
+    shape, front = digits().victims.shape, edge(kind)
+    if isinstance(front, PlantedLeak):
+        return PlantedCloud(front, lenet().model, shape)
+    return Cloud(front, shape) if isinstance(front, Edge) else SilentCloud(10)
+
+
 def watch(
     kind: str, cache: Cache, victims: int = 40, public: int = 1000
 ) -> tuple[SplitObservation, Secret]:
     """Let a white-box adversary watch the victims use a test edge."""
     threat = SplitInference(cut="relu2", knows="weights")
     roles = digits(victims, public)
-    return threat.expose(edge(kind), roles, torch.device("cpu"), cache)
+    return threat.expose(edge(kind), cloud(kind), roles, torch.device("cpu"), cache)
 
 
 def leaking(kind: str) -> Target:

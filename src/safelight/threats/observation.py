@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from safelight.cache import Cache, source_of
 from safelight.data.images import ImageSet
 from safelight.errors import AccessError
+from safelight.stats.seeds import Seeds
+from safelight.targets.untrained import OtherStructure, same_structure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +20,16 @@ class Needs:
     """What an adversary may use; also what an attack asks for.
 
     ``messages``: the victims' messages. ``queries``: send own pictures, read the messages.
-    ``weights``: the edge itself, with gradients. ``public``: pictures like the victims'.
+    ``weights``: the edge itself, with gradients. ``cloud``: the part behind the cut, with
+    gradients. ``public``: own pictures. ``labels``: their classes.
     """
 
     messages: bool = False
     queries: bool = False
     weights: bool = False
+    cloud: bool = False
     public: bool = False
+    labels: bool = False
 
     def missing_from(self, offers: "Needs") -> list[str]:
         """Return what is asked for here and not offered there."""
@@ -36,8 +41,39 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class _Sight:
+class Link:
+    """What connects device and cloud.
+
+    ``edge`` maps pictures to messages, ``cloud`` messages to logits; both frozen. ``structure``,
+    ``noise`` and ``sends`` are those of the threat.
+    """
+
     edge: nn.Module
+    cloud: nn.Module
+    structure: Literal["known", "different"] = "known"
+    noise: float = 0.0
+    sends: int = 1
+
+    def deviation(self, public: ImageSet) -> float:
+        """Return the standard deviation of the noise, in the units of the message."""
+        with torch.no_grad():
+            return self.noise * float(self.edge(public.images[:500]).std()) if self.noise else 0.0
+
+    @torch.no_grad()
+    def send(self, images: Tensor, deviation: float, seeds: Seeds) -> Tensor:
+        """Return the mean message of ``sends`` sends: noise averages out as 1 / sqrt(sends)."""
+        messages = torch.cat([self.edge(part) for part in images.split(500)])
+        if deviation:
+            draw = torch.Generator().manual_seed(seeds.integer())
+            noise = torch.randn(messages.shape, generator=draw).to(messages)
+            messages = messages + deviation / self.sends**0.5 * noise
+        return messages
+
+
+@dataclass(frozen=True)
+class _Sight:
+    link: Link
+    deviation: float
     messages: Tensor
     public: ImageSet
     fingerprint: str
@@ -55,6 +91,7 @@ class SplitObservation:
         self._sight = sight
         self._offers = offers
         self._queries = 0
+        self._calls = 0
 
     def restricted(self, needs: Needs) -> "SplitObservation":
         """Return a fresh view that shows only ``needs``, with its own query count."""
@@ -84,13 +121,55 @@ class SplitObservation:
     def edge(self) -> nn.Module:
         """The edge: pixels [n, c, h, w] in [0, 1] -> messages, differentiable, frozen."""
         self._require("weights")
-        return self._sight.edge
+        return self._sight.link.edge
+
+    @property
+    def cloud(self) -> nn.Module:
+        """What comes behind the cut: messages [n, ...] -> logits, differentiable, frozen."""
+        self._require("cloud")
+        return self._sight.link.cloud
+
+    def untrained_edge(self, seeds: Seeds) -> nn.Module:
+        """Return an edge with random weights, as close to the real one as is known of it.
+
+        The same layers where the structure is known, else a guess from the messages.
+        """
+        link, seed = self._sight.link, seeds.integer()
+        if link.structure == "known" and any(True for _ in link.edge.parameters()):
+            return same_structure(link.edge, seed)
+        rectified = bool((self.messages >= 0).all())
+        other = OtherStructure(self.message_shape, self.image_shape, rectified, seed)
+        return other.to(self.messages.device)
+
+    def imagine(self, edge: nn.Module) -> "SplitObservation":
+        """Return what would be seen if an edge of the adversary's own had sent the messages.
+
+        Attacks that need the edge or queries then work on the imitation. Queries to it are free.
+        """
+        link = replace(self._sight.link, edge=edge, noise=0.0)
+        public = self.public if self._offers.public else self._sight.public
+        sight = replace(
+            self._sight,
+            link=link,
+            deviation=0.0,
+            fingerprint=_fingerprint(link, public),
+            threat="an imitation of the edge",
+        )
+        return SplitObservation(sight, replace(self._offers, queries=True, weights=True))
 
     @property
     def public(self) -> ImageSet:
-        """Pictures that the adversary owns."""
+        """Pictures that the adversary owns; without ``labels`` their classes all read 0."""
         self._require("public")
-        return self._sight.public
+        public = self._sight.public
+        hidden = torch.zeros_like(public.labels)
+        return public if self._offers.labels else replace(public, labels=hidden)
+
+    @property
+    def labels(self) -> Tensor:
+        """The classes of the public pictures, [n]."""
+        self._require("labels")
+        return self._sight.public.labels
 
     @property
     def queries(self) -> int:
@@ -98,16 +177,28 @@ class SplitObservation:
         return self._queries
 
     @torch.no_grad()
-    def query(self, images: Tensor) -> Tensor:
-        """Send own pictures [n, c, h, w] in [0, 1] and read the messages [n, ...]."""
-        self._require("queries")
-        self._queries += len(images)
-        return torch.cat([self._sight.edge(part) for part in images.split(500)])
+    def query(self, images: Tensor, again: bool = False) -> Tensor:
+        """Send own pictures [n, c, h, w] in [0, 1] and read the messages [n, ...].
 
-    @torch.no_grad()
+        ``again``: they were counted before, and their answers were not kept.
+        """
+        self._require("queries")
+        if self._sight.deviation or not again:  # with fresh noise it is another answer
+            self.count(len(images))
+        return self._send(images)
+
+    def count(self, pictures: int) -> None:
+        """Count pictures as sent, as often as this threat sends each."""
+        self._queries += pictures * (self._sight.link.sends if self._sight.deviation else 1)
+
     def resend(self) -> Tensor:
         """Return the messages [k, ...] of the same few public pictures, sent once more."""
-        return torch.as_tensor(self._sight.edge(self._sight.public.images[:8]))
+        return self._send(self._sight.public.images[:8])
+
+    def _send(self, images: Tensor) -> Tensor:
+        self._calls += 1  # fresh noise each time, and the same in every run
+        seeds = Seeds(0, ("query", self._sight.fingerprint, str(self._calls)))
+        return self._sight.link.send(images, self._sight.deviation, seeds)
 
     def remember(
         self, work: dict[str, Any], make: Callable[[], dict[str, Tensor]]
@@ -148,7 +239,7 @@ class Secret:
 
 
 def observe(
-    edge: nn.Module,
+    link: Link,
     secret: Secret,
     public: ImageSet,
     offers: Needs,
@@ -159,32 +250,35 @@ def observe(
     """Send the victims' pictures through the edge and let an adversary watch.
 
     Args:
-        edge: frozen, in evaluation mode, on the device of the secret.
+        link: edge and cloud, frozen, in evaluation mode, on the device of the secret.
         secret: the victims; only their messages enter the observation.
         public: the adversary's own pictures.
         offers: what this adversary may use.
         cache: where the adversary's own work is kept, under the edge's and pictures' hash.
         threat: the threat's name, for error messages.
     """
-    with torch.no_grad():
-        messages = torch.cat([edge(part) for part in secret.victims.images.split(500)])
-    sight = _Sight(edge, messages.clone(), public, _fingerprint(edge, public), cache, threat)
+    deviation = link.deviation(public)
+    messages = link.send(secret.victims.images, deviation, Seeds(0, ("victims",)))
+    fingerprint = _fingerprint(link, public)
+    sight = _Sight(link, deviation, messages.clone(), public, fingerprint, cache, threat)
     return SplitObservation(sight, replace(offers, messages=True))
 
 
-def _fingerprint(edge: nn.Module, public: ImageSet) -> str:
-    """Hash what the adversary's own work depends on: the edge, by state and by deed, and pictures.
+def _fingerprint(link: Link, public: ImageSet) -> str:
+    """Hash what the adversary's own work depends on: both parts of the model, and pictures.
 
     Equal weights do not make equal edges (normalization, activations), so a few messages count.
     """
     digest = hashlib.sha256(public.sha256().encode())
-    for name, value in sorted(edge.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(
-            value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        )
+    digest.update(f"{link.structure} {link.noise} {link.sends}".encode())
+    for part in (link.edge, link.cloud):
+        for name, value in sorted(part.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(
+                value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            )
     with torch.no_grad():
-        probe = edge(public.images[:8]).double().cpu()
+        probe = link.edge(public.images[:8]).double().cpu()
     # Six digits: the same machine may round the last ones differently with other threads.
     digest.update(str([f"{value:.6g}" for value in probe.flatten().tolist()]).encode())
     return digest.hexdigest()

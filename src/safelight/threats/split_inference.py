@@ -1,7 +1,7 @@
 """Split inference: the device sends the output of a layer, the cloud computes the rest."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pydantic
 import torch
@@ -9,10 +9,12 @@ from torch import nn
 
 from safelight.cache import Cache
 from safelight.catalog import Reference
+from safelight.data.noise import noise_pictures
 from safelight.data.roles import Roles
-from safelight.targets.cut import cut
+from safelight.errors import PlanError
+from safelight.targets.cut import Cloud, cut
 from safelight.targets.target import Target
-from safelight.threats.observation import Needs, Secret, SplitObservation, observe
+from safelight.threats.observation import Link, Needs, Secret, SplitObservation, observe
 
 #: The paper that posed the question, and the first answers to it.
 HE_2019 = Reference(
@@ -29,11 +31,21 @@ HE_2019 = Reference(
 class SplitInference:
     """Somebody reads the message between device and cloud.
 
+    The adversary's settings are those of He et al. (2019): what is known of the model, of the
+    training data and of the edge's structure. Less is known toward the end of each list.
+
     Attributes:
         cut: the layer whose output is sent.
-        knows: what the adversary has beside the message and pictures of its own: ``weights`` (the
-            edge itself, as the cloud's operator often has), ``queries`` (the app, but not what is
-            in it), ``nothing``.
+        knows: of the model: ``weights`` (all of it, as the operator often has), ``queries`` (the
+            app, but not what is in it, and the cloud's part), ``cloud`` (that part alone),
+            ``nothing``.
+        pictures: what the adversary trains on: the target's own ``training set``; the plan's
+            public ones, of the ``same distribution``; random ``noise``; ``none``.
+        structure: of the edge, to imitate it: ``known`` (every layer but no weight) or
+            ``different`` (guessed from the message).
+        noise: standard deviation of the Gaussian noise that the device adds to each message, in
+            units of the message's own deviation.
+        sends: how often each picture is sent, with fresh noise; the adversary averages.
     """
 
     reference: ClassVar[Reference] = HE_2019
@@ -41,15 +53,21 @@ class SplitInference:
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
 
     cut: str
-    knows: Literal["weights", "queries", "nothing"] = "weights"
+    knows: Literal["weights", "queries", "cloud", "nothing"] = "weights"
+    pictures: Literal["training set", "same distribution", "noise", "none"] = "same distribution"
+    structure: Literal["known", "different"] = "known"
+    noise: Annotated[float, pydantic.Field(ge=0)] = 0.0
+    sends: Annotated[int, pydantic.Field(ge=1)] = 1
 
     @property
     def offers(self) -> Needs:
         """What this adversary may use."""
         return Needs(
             messages=True,
-            public=True,
+            public=self.pictures != "none",
+            labels=self.pictures in ("training set", "same distribution"),
             queries=self.knows in ("weights", "queries"),
+            cloud=self.knows != "nothing",
             weights=self.knows == "weights",
         )
 
@@ -60,22 +78,33 @@ class SplitInference:
 
         Raises:
             LoadError: the target has no layer of that name.
+            PlanError: the adversary owns the training set, and the plan does not name it.
         """
         edge = cut(target.model, self.cut, roles.victims.shape)
-        return self.expose(edge, roles, device, cache)
+        cloud = Cloud(edge, roles.victims.shape)
+        return self.expose(edge, cloud, roles, device, cache)
 
     def expose(
-        self, edge: nn.Module, roles: Roles, device: torch.device, cache: Cache
+        self, edge: nn.Module, cloud: nn.Module, roles: Roles, device: torch.device, cache: Cache
     ) -> tuple[SplitObservation, Secret]:
         """Let the adversary watch the victims use any edge, a planted one too."""
+        public = roles.public
+        if self.pictures == "training set":
+            if roles.private is None:
+                raise PlanError(
+                    "an adversary that owns the training set needs data.private, "
+                    "the pictures that the target was trained on; name them"
+                )
+            public = roles.private
+        elif self.pictures in ("noise", "none"):
+            public = noise_pictures(roles.public, len(roles.public), seed=0)
         secret = Secret(roles.victims.to(device))
-        public = roles.public.to(device)
         seen = observe(
-            edge.to(device),
+            Link(edge.to(device), cloud.to(device), self.structure, self.noise, self.sends),
             secret,
-            public,
+            public.to(device),
             self.offers,
             cache=cache,
-            threat=f"split_inference with knows = {self.knows!r}",
+            threat=f"split_inference with knows = {self.knows!r}, pictures = {self.pictures!r}",
         )
         return seen, secret
