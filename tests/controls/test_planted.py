@@ -3,9 +3,10 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
-from safelight.controls.planted import PlantedLeak, Silence
+from safelight.controls.planted import PlantedCloud, PlantedLeak, Silence
 from safelight.data.sources import embedded
 from safelight.metrics.identity import rank
+from safelight.testing import worlds
 
 GRAY = [(8, 24, 24), (16, 8, 8), (128, 8, 8), (120,), (10,)]
 COLOR = [(64, 32, 32), (128, 8, 8), (8, 24, 24), (3, 16, 16), (512,)]
@@ -135,3 +136,12 @@ def test_neither_touches_the_global_generator():
     Silence((8, 24, 24))(digits(1))
     PlantedLeak((8, 24, 24), 1)(digits(1))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("message", [(16, 8, 8), (8, 24, 24), (784,)])
+def test_edge_and_cloud_of_a_planted_leak_classify_as_the_model_does(message):
+    leak, target = PlantedLeak(message, 1), worlds.lenet()
+    cloud = PlantedCloud(leak, target.model, (1, 28, 28))
+    pictures = worlds.digits().victims.images
+    agree = cloud(leak(pictures)).argmax(1) == target.model(pictures).argmax(1)
+    assert agree.float().mean() > 0.8

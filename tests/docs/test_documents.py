@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from safelight.auditing.reproduction import papers
+from safelight.auditing.studies import STUDIES
 from safelight.cache import Cache
 from safelight.cli.main import run
 from safelight.plan.plan import parse_plan
@@ -78,12 +80,15 @@ def test_the_readmes_plan_is_a_plan():
 
 
 def test_the_readmes_commands_exist():
-    make, use = blocks("README", "sh")
+    make, use, ask = blocks("README", "sh")
     targets = (ROOT / "Makefile").read_text()
     for line in make.splitlines():
         assert re.search(rf"^{line.split()[1]}:", targets, re.MULTILINE), line
     for line in use.splitlines():
         assert line.startswith(("safelight audit plan.toml", "safelight gate runs/"))
+    for line in ask.splitlines():
+        command, what = line.split()[1:3]
+        assert what in (papers() if command == "reproduce" else STUDIES), line
 
 
 def test_contributings_attack_keeps_the_contract(tmp_path, monkeypatch):

@@ -141,3 +141,20 @@ def test_the_smallest_picture_that_can_be_scored_is_one_window():
     assert ssim(claim, truth).shape == (4,)
     with pytest.raises(RuntimeError):
         ssim(*pair((1, SMALLEST - 1, SMALLEST)))
+
+
+def test_ssim_in_the_range_of_the_claim_is_the_literatures():
+    draw = np.random.default_rng(0)
+    claim = (0.4 + 0.1 * draw.random((3, 28, 28))).astype(np.float32)
+    truth = draw.random((3, 28, 28)).astype(np.float32)
+    theirs = [
+        structural_similarity(a, b, data_range=float(a.max() - a.min()), win_size=7)
+        for a, b in zip(claim, truth, strict=True)
+    ]
+    ours = ssim(torch.from_numpy(claim)[:, None], torch.from_numpy(truth)[:, None], own_range=True)
+    assert ours.tolist() == pytest.approx(theirs, abs=1e-4)
+
+
+def test_a_flat_claim_has_no_range_and_scores_next_to_nothing_in_it():
+    flat = torch.full((1, 1, 28, 28), 0.5)
+    assert abs(float(ssim(flat, torch.rand(1, 1, 28, 28), own_range=True))) < 1e-3

@@ -3,8 +3,10 @@ import torch
 
 from safelight.cache import Cache
 from safelight.errors import AccessError
+from safelight.stats.seeds import Seeds
 from safelight.testing import worlds
 from safelight.threats.observation import Needs
+from safelight.threats.split_inference import SplitInference
 
 EVERYTHING = Needs(messages=True, queries=True, weights=True, public=True)
 
@@ -45,3 +47,38 @@ def test_a_sight_that_was_not_declared_is_refused(seen):
     for read in (lambda: view.edge, lambda: view.public, lambda: view.query(torch.zeros(1))):
         with pytest.raises(AccessError, match="needs"):
             read()
+
+
+@pytest.mark.parametrize("sends", [1, 16])
+def test_noise_on_the_message_averages_out_over_sends(tmp_path, sends):
+    target, roles = worlds.lenet(), worlds.digits()
+    met = []
+    for noise in (0.0, 0.5):
+        threat = SplitInference(cut="relu2", noise=noise, sends=sends)
+        met.append(threat.meet(target, roles, torch.device("cpu"), Cache(tmp_path))[0])
+    clean, noisy = (seen.restricted(EVERYTHING).messages for seen in met)
+    unit = float(clean.std())
+    assert float((noisy - clean).std()) == pytest.approx(0.5 * unit / sends**0.5, rel=0.1)
+    view = met[1].restricted(EVERYTHING)
+    assert not torch.equal(view.resend(), view.resend())
+    view.query(view.public.images[:3])
+    assert view.queries == 3 * sends
+    first, again = (met[1].restricted(EVERYTHING).query(roles.public.images[:3]) for _ in "ab")
+    assert torch.equal(first, again)
+
+
+def test_classes_are_hidden_where_labels_are_not_offered(seen):
+    view = seen.restricted(Needs(messages=True, public=True))
+    assert not view.public.labels.any()
+    with pytest.raises(AccessError, match="labels"):
+        view.labels  # noqa: B018 - reading is what is refused
+
+
+def test_what_an_imitation_is_asked_costs_no_query(seen):
+    view = seen.restricted(Needs(messages=True, cloud=True, public=True, labels=True))
+    own = view.untrained_edge(Seeds(0)).requires_grad_(False)
+    imagined = view.imagine(own)
+    imagined.query(imagined.public.images[:5])
+    assert view.queries == 0
+    assert imagined.edge is own
+    assert torch.equal(imagined.messages, view.messages)
