@@ -7,6 +7,7 @@ from torch import nn
 
 from safelight import catalog
 from safelight.auditing.pair import mismatch
+from safelight.auditing.scoring import EASED
 from safelight.auditing.setting import Setting, prepare
 from safelight.plan.plan import Plan, to_toml
 
@@ -32,8 +33,8 @@ def estimate(plan: Plan) -> str:
             lines.append(f"# {name}: skipped, {reason}")
             continue
         seen, _ = threat.meet(setting.target, setting.roles, setting.device, setting.cache)
-        # The positive control is the same work once more.
-        seconds = attack.flops(seen.restricted(attack.needs)) * (seeds + 1) / speed
+        # The positive control makes a fraction of the steps, unless that is too few to succeed.
+        seconds = attack.flops(seen.restricted(attack.needs)) * (seeds + 1 / EASED) / speed
         lines.append(f"# {name}: {seeds} cells and a control, about {_spelled(seconds)}")
         total, cells = total + seconds, cells + seeds
     lines.append(f"# {_size(setting)}")

@@ -70,8 +70,7 @@ def _options(own: Mapping[str, Any], cut: str, adversary: Mapping[str, Any]) -> 
     """Return an attack's options: of the scale, over them of the cut, over them the adversary's."""
     kind = adversary["attack"].rpartition("/")[2]
     here = own.get("at", {}).get(cut, {})
-    options: dict[str, Any] = {**own.get(kind, {}), **here.get(kind, {})}
-    return {**options, **here.get(adversary["name"], {}), **adversary.get("options", {})}
+    return {**own.get(kind, {}), **here.get(kind, {}), **adversary.get("options", {})}
 
 
 def _adversary(paper: Mapping[str, Any], finding: Finding) -> tuple[str, str]:

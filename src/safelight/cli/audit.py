@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from safelight.cli.carry_out import carry_out
+from safelight.cli.plan_options import Device, Seeds, Setting, overrides
 from safelight.errors import PlanError
 from safelight.plan.plan import load_plan, parse_plan
 from safelight.record.store import Run
@@ -19,14 +20,9 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(help="the run's folder; runs/<plan's name> if not given")
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="attack seeds, as in 0,1,2")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="any key of the plan, as in data.victims.count=500; may be repeated"
-        ),
-    ] = None,
+    seeds: Seeds = None,
+    device: Device = None,
+    setting: Setting = None,
     resume: Annotated[
         Path | None, typer.Option(help="go on with the unfinished run in this folder")
     ] = None,
@@ -46,10 +42,7 @@ def audit(
         return
     if plan is None:
         raise PlanError("no plan given; name a TOML file or a preset, or --resume a run")
-    overrides = list(setting or [])
-    overrides += [f"seeds=[{seeds}]"] if seeds is not None else []
-    overrides += [f"device='{device}'"] if device is not None else []
-    resolved = load_plan(plan, overrides)
+    resolved = load_plan(plan, overrides(setting, seeds, device))
     if dry_run:
         from safelight.auditing.estimate import estimate
 

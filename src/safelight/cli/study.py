@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from safelight.cli.carry_out import carry_out
+from safelight.cli.plan_options import Device, Seeds, Setting, overrides
 from safelight.plan.plan import load_plan
 from safelight.reports.evidence import Evidence
 
@@ -28,14 +29,9 @@ def study(
     out: Annotated[
         Path | None, typer.Option(help="the run's folder; runs/<plan's name>-<question> if not")
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="attack seeds, as in 0,1,2")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="any key of the plan, as in data.victims.count=500; may be repeated"
-        ),
-    ] = None,
+    seeds: Seeds = None,
+    device: Device = None,
+    setting: Setting = None,
     evidence: Annotated[
         Evidence, typer.Option(help="pictures in the report: full, blurred or none")
     ] = "full",
@@ -48,10 +44,7 @@ def study(
     A study is an audit of another plan, which the run keeps: go on with an unfinished one by
     safelight audit --resume RUN.
     """
-    overrides = list(setting or [])
-    overrides += [f"seeds=[{seeds}]"] if seeds is not None else []
-    overrides += [f"device='{device}'"] if device is not None else []
-    given = load_plan(plan, overrides)
+    given = load_plan(plan, overrides(setting, seeds, device))
     with Console(stderr=True).status("Loading PyTorch, the pictures and the model"):
         from safelight.auditing.studies import STUDIES
 

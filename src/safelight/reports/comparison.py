@@ -54,7 +54,7 @@ def _line(row: Row) -> str:
         f"{numbers.count(named)} ({numbers.percent_interval(named)})",
         ", ".join(str(seed) for seed in row.seeds),
         {True: "beaten", False: "not beaten", None: ""}[row.beaten]
-        + ("" if row.controls_passed else " (a control failed)"),
+        + (" (a control failed)" if row.controls_passed is False else ""),
     ]
     return "| " + " | ".join(cells) + " |"
 

@@ -4,8 +4,9 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+import pydantic
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
@@ -39,8 +40,8 @@ class Shadow(InversionAttack):
     edges do. ``alignment = "moments"`` asks as well that its messages are distributed as the
     victims' are: the mean at every place, the mean at every place of every class that the cloud
     recognizes, and the covariances of channels at several offsets. (The aim is that of FORA and
-    SDAR, which train a critic for it; matched moments need no second network and did better here
-    than a sliced Wasserstein distance.) Nothing but the victims' messages is used of them.
+    SDAR, which train a critic for it; matched moments need no second network.) Nothing of the
+    victims but their messages is used.
 
     Several shadows are begun; the one with the lowest loss, which the adversary sees, is trained
     on.
@@ -50,7 +51,7 @@ class Shadow(InversionAttack):
         weight: of the alignment beside the cross-entropy.
         steps: optimizer steps of the shadow that is kept.
         tries: shadows begun, for a fifth of the steps each.
-        batch_size: pictures a step.
+        batch_size: pictures a step; two at least, for moments are compared on halves.
         learning_rate: peak of the one-cycle schedule.
         precision: of the passes in training; ``bfloat16`` is faster where the hardware has it.
         decoder: the inverse network of the shadow.
@@ -63,7 +64,7 @@ class Shadow(InversionAttack):
     weight: Positive = 1.0
     steps: Count = 500
     tries: Count = 4
-    batch_size: Count = 128
+    batch_size: Annotated[int, pydantic.Field(ge=2)] = 128
     learning_rate: Positive = 5e-3
     precision: Literal["float32", "bfloat16"] = "float32"
     decoder: Decoder = field(default_factory=Decoder)
