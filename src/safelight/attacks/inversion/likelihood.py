@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
+from scipy import fft
 from torch import Tensor, nn
 
 from safelight.attacks.attack import (
@@ -27,11 +29,14 @@ from safelight.stats.seeds import Seeds
 from safelight.threats.observation import Needs, SplitObservation
 from safelight.threats.split_inference import HE_2019
 
-#: Weights of the prior that are tried on the attacker's own held-out pictures.
-PRIOR_WEIGHTS = (1.0, 0.1, 0.03, 0.01, 0.0)
+#: Weights of the prior that are tried on the attacker's own held-out pictures, for errors that
+#: are independent from pixel to pixel and for correlated ones. A weight of 1 is Bayes' rule if
+#: the message's errors are as large as its own variance.
+INDEPENDENT = (1.0, 0.1, 1e-2, 1e-3, 3e-4, 0.0)
+CORRELATED = (3.0, 1.0, 0.3, 0.1, 0.03)
 
 #: How many of its own pictures the attacker tries them on.
-TUNED_ON = 40
+TUNED_ON = 24
 
 #: Share of the mean variance added to every pixel's, so that no pixel is frozen.
 FLOOR = 1e-3
@@ -41,13 +46,18 @@ FLOOR = 1e-3
 class Likelihood(InversionAttack):
     """Minimize, per victim and inside the box [0, 1], the distance between its message and f(x).
 
-    ``mean((f(x) - z)^2) / var(z) + weight * prior(x)``: the maximum a-posteriori estimate under
-    Gaussian errors. Warm-started, the prior is a pull toward the inverse network's picture, each
-    pixel held by the inverse of the variance that the attacker measured there on its own
-    pictures; from gray, it is total variation. The weight is chosen on pictures that the attacker
-    owns and did not train the inverse network on, never on a victim; staying at the start is one
-    of the choices. (The same pictures fitted the variance, which favors the prior a little: that
-    can weaken the attack, not flatter it.)
+    ``sum((f(x) - z)^2) / var(z) + weight * prior(x)``: the maximum a-posteriori estimate under
+    Gaussian errors. Warm-started, the prior is a pull toward the inverse network's picture d,
+
+    ``|u|^2 with x = d + s * C u``
+
+    where s is the deviation that the attacker predicts for each pixel, from its own pictures, and
+    C the square root of the correlation between pixels: the identity, or, as blurred natural
+    pictures err in their fine structure, diagonal in the cosine basis of colors that do not
+    covary. From gray, the prior is total variation. Which C and which weight is chosen on
+    pictures that the attacker owns and did not train the inverse network on, never on a victim;
+    staying at the start is one of the choices. (The same pictures fitted the deviation, which
+    favors the prior a little: that can weaken the attack, not flatter it.)
 
     The objective is a sum of per-picture terms and Adam's epsilon is far below any gradient, so
     a victim's result does not depend on its batch.
@@ -55,7 +65,7 @@ class Likelihood(InversionAttack):
     Attributes:
         start: ``decoder`` (everything the black-box attack has, then more) or ``gray``.
         steps: optimizer steps.
-        learning_rate: of Adam, cosine to zero; in units of each pixel's standard deviation.
+        learning_rate: of Adam, cosine to zero; in units of the expected deviation.
         restarts: tries per victim; the one with the lowest objective is claimed.
         batch_size: victims at once.
         decoder: the inverse network to start from.
@@ -73,31 +83,37 @@ class Likelihood(InversionAttack):
 
     def flops(self, seen: SplitObservation) -> float:
         """Return the cost of the descents, and of the inverse network where one is used."""
-        pictures = len(seen.messages) + TUNED_ON * len(PRIOR_WEIGHTS)
+        tried = len(INDEPENDENT) + (len(CORRELATED) if self.start == "decoder" else 0)
+        pictures = len(seen.messages) + TUNED_ON * tried
         step = 3 * forward_flops(seen.edge, seen.public.images[:1])
         begin = self.decoder.flops(seen) if self.start == "decoder" else 0.0
         return begin + self.restarts * self.steps * pictures * step
 
     def run(self, seen: SplitObservation, rng: Seeds) -> Reconstruction:
         """Rebuild every victim."""
-        begin = self._beginning(seen, rng)
+        begin, correlation = self._beginning(seen, rng)
         _, own = held_out(seen)
         own = own[:TUNED_ON]
         spread = seen.query(own).var().clamp_min(1e-12)
-        weight = self._tune(seen, begin, own, spread, rng)
+        chosen = self._tune(seen, begin, correlation, own, spread, rng)
         claims = []
         for messages in seen.messages.split(self.batch_size):
             origin, deviation = begin(messages)
-            if math.isinf(weight):  # the prior alone: on its own pictures nothing beat the start
+            if chosen is None:  # the prior alone: on its own pictures nothing beat the start
                 claims.append(origin)
                 continue
-            weights = torch.full((len(messages),), weight, device=messages.device)
-            problem = _Problem(seen.edge, messages, origin, deviation, weights, spread, self.start)
+            problem = _Problem(
+                seen.edge, messages, origin, deviation, spread, *chosen, self.start == "gray"
+            )
             claims.append(self._solve(problem, rng))
-        return Reconstruction(torch.cat(claims), {"prior weight": weight})
+        weight, correlated = (math.inf, False) if chosen is None else (chosen[0], bool(chosen[1]))
+        told = {"prior weight": weight, "prior correlated": float(correlated)}
+        return Reconstruction(torch.cat(claims), told)
 
-    def _beginning(self, seen: SplitObservation, rng: Seeds) -> "_Beginning":
-        """Return the map from messages to (start, standard deviation per pixel)."""
+    def _beginning(
+        self, seen: SplitObservation, rng: Seeds
+    ) -> "tuple[_Beginning, _Correlation | None]":
+        """Return the map from messages to (start, deviation per pixel), and errors' correlation."""
         if self.start == "gray":
             shape = seen.image_shape
 
@@ -105,7 +121,7 @@ class Likelihood(InversionAttack):
                 middle = torch.full((len(messages), *shape), 0.5, device=messages.device)
                 return middle, middle
 
-            return gray
+            return gray, None
         network = train_inverse(self.decoder, seen, rng)
         uncertainty = train_uncertainty(network, seen, rng)
 
@@ -115,49 +131,51 @@ class Likelihood(InversionAttack):
                 variance = uncertainty(origin)
             return origin, (variance + FLOOR * variance.mean()).sqrt()
 
-        return decoded
+        _, own = held_out(seen)
+        origin, deviation = decoded(seen.query(own, again=True))
+        return decoded, _Correlation.of((own - origin) / deviation)
 
     def _tune(
         self,
         seen: SplitObservation,
         begin: "_Beginning",
+        correlation: "_Correlation | None",
         own: Tensor,
         spread: Tensor,
         rng: Seeds,
-    ) -> float:
-        """Return the prior weight with the best mean PSNR on the attacker's own pictures."""
-        messages = seen.query(own)
+    ) -> "_Prior | None":
+        """Return the prior with the best mean PSNR on the attacker's own pictures.
+
+        None if staying at the start is best.
+        """
+        messages = seen.query(own, again=True)
         origin, deviation = begin(messages)
-        tries = len(PRIOR_WEIGHTS)
-        weights = torch.tensor(PRIOR_WEIGHTS, device=own.device).repeat_interleave(len(own))
-        problem = _Problem(
-            seen.edge,
-            messages.repeat(tries, *(1 for _ in messages.shape[1:])),
-            origin.repeat(tries, 1, 1, 1),
-            deviation.repeat(tries, 1, 1, 1),
-            weights,
-            spread,
-            self.start,
-        )
-        rebuilt = self._solve(problem, rng).unflatten(0, (tries, len(own)))
-        candidates = torch.cat([rebuilt, origin[None]])  # staying at the start is one of them
-        error = (candidates - own).square().flatten(2).mean(2).clamp_min(1e-12)
-        return (*PRIOR_WEIGHTS, math.inf)[int(error.log().mean(1).argmin())]
+        tried: list[_Prior] = [(weight, None) for weight in INDEPENDENT]
+        if correlation is not None:
+            tried += [(weight, correlation) for weight in CORRELATED]
+        candidates = [origin]
+        for weight, correlated in tried:
+            problem = _Problem(
+                seen.edge, messages, origin, deviation, spread, weight, correlated,
+                self.start == "gray",
+            )  # fmt: skip
+            candidates.append(self._solve(problem, rng))
+        error = (torch.stack(candidates) - own).square().flatten(2).mean(2).clamp_min(1e-12)
+        return [None, *tried][int(error.log().mean(1).argmin())]
 
     def _solve(self, problem: "_Problem", rng: Seeds) -> Tensor:
         """Return the best of all restarts, per picture, by the attacker's own objective."""
-        best = problem.descend(problem.origin, self.steps, self.learning_rate)
-        lowest = problem.objective(best)
+        begun = torch.zeros_like(problem.origin)
+        best = problem.descend(begun, self.steps, self.learning_rate)
         for attempt in range(1, self.restarts):
             noise = torch.Generator().manual_seed(rng.child("restart", str(attempt)).integer())
-            jump = torch.randn(problem.origin.shape[1:], generator=noise).to(problem.origin)
-            begun = (problem.origin + problem.deviation * jump).clamp(0, 1)
-            found = problem.descend(begun, self.steps, self.learning_rate)
-            value = problem.objective(found)
-            better = value < lowest
+            jump = torch.randn(begun.shape[1:], generator=noise).to(begun)
+            found = problem.descend(begun + jump, self.steps, self.learning_rate)
+            with torch.no_grad():
+                better = problem.objective(found) < problem.objective(best)
             best = torch.where(better[:, None, None, None], found, best)
-            lowest = torch.where(better, value, lowest)
-        return best
+        with torch.no_grad():
+            return problem.picture(best).clamp(0, 1)
 
 
 #: Messages [n, ...] -> (start, standard deviation per pixel), both [n, c, h, w].
@@ -165,45 +183,90 @@ _Beginning = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
+class _Correlation:
+    """How errors go together: ``colors`` [c, c] and cosines are uncorrelated, ``bands`` deviate.
+
+    The cosine basis is close to the eigenvectors of any covariance that depends on the distance
+    between pixels alone (Ahmed, Natarajan and Rao 1974).
+    """
+
+    colors: Tensor
+    down: Tensor
+    right: Tensor
+    bands: Tensor
+
+    @classmethod
+    def of(cls, errors: Tensor) -> "_Correlation":
+        """Measure it on errors [n, c, h, w] in units of the deviation expected of them."""
+        height, width = errors.shape[2:]
+        flat = errors.transpose(0, 1).flatten(1)
+        _, colors = torch.linalg.eigh(flat @ flat.T)
+        down, right = _cosines(height).to(errors), _cosines(width).to(errors)
+        rotated = (errors.transpose(1, 3) @ colors).transpose(1, 3)
+        bands = (down @ rotated @ right.T).square().mean(0).sqrt()
+        return cls(colors, down, right, bands)
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """Return C u for u [n, c, h, w]."""
+        rotated = self.down.T @ (self.bands * u) @ self.right
+        return (rotated.transpose(1, 3) @ self.colors.T).transpose(1, 3)
+
+
+#: Weight, and how errors go together.
+_Prior = tuple[float, _Correlation | None]
+
+
+def _cosines(n: int) -> Tensor:
+    """Return the orthonormal cosine basis, one wave a row, [n, n]."""
+    return torch.from_numpy(fft.dct(np.eye(n), norm="ortho", axis=0)).float()
+
+
+@dataclass(frozen=True)
 class _Problem:
-    """One batch of independent searches: ``weights`` [n] may differ from picture to picture."""
+    """One batch of independent searches, in units of the deviation that is expected."""
 
     edge: nn.Module
     messages: Tensor
     origin: Tensor
     deviation: Tensor
-    weights: Tensor
     spread: Tensor
-    start: Literal["decoder", "gray"]
+    weight: float
+    correlation: _Correlation | None
+    smooth: bool
 
-    def objective(self, x: Tensor) -> Tensor:
-        """Return mean((f(x) - z)^2) / var(z) + weight * prior(x), per picture, [n]."""
-        error: Tensor = (self.edge(x) - self.messages).square().flatten(1).mean(1) / self.spread
-        if self.start == "gray":
+    def picture(self, u: Tensor) -> Tensor:
+        """Return x = d + s * C u; inside the box, where it is not u that is held there."""
+        if self.correlation is None:
+            return self.origin + self.deviation * u
+        return (self.origin + self.deviation * self.correlation(u)).clamp(0, 1)
+
+    def objective(self, u: Tensor) -> Tensor:
+        """Return (sum((f(x) - z)^2) / var(z) + weight * prior(x)) / pixels, per picture, [n]."""
+        x = self.picture(u)
+        off = (self.edge(x) - self.messages).square().flatten(1).sum(1) / self.spread
+        error: Tensor = off / x[0].numel()
+        if self.smooth:
             down = (x[..., 1:, :] - x[..., :-1, :]).square().flatten(1).mean(1)
             right = (x[..., :, 1:] - x[..., :, :-1]).square().flatten(1).mean(1)
-            return error + self.weights * (down + right)
-        pull = ((x - self.origin) / self.deviation).square()
-        # In units of the batch-independent mean variance, so that a weight means the same at
-        # every cut: sum (x - d)^2 / v, scaled by the picture's own mean v.
-        scale = self.deviation.square().flatten(1).mean(1)
-        return error + self.weights * scale * pull.flatten(1).mean(1)
+            return error + self.weight * (down + right)
+        return error + self.weight * u.square().flatten(1).mean(1)
 
     def descend(self, begun: Tensor, steps: int, learning_rate: float) -> Tensor:
-        """Run Adam in units of each pixel's deviation, back into the box after every step."""
+        """Run Adam on u; where pixels are independent, back into the box after every step."""
+        u = begun.clone().requires_grad_()
         low, high = -self.origin / self.deviation, (1 - self.origin) / self.deviation
-        move = ((begun - self.origin) / self.deviation).requires_grad_()
         # eps only guards against 0 / 0: in units of the deviation gradients get as small as 1e-9,
         # and an eps above them turns Adam into slow descent.
-        optimizer = torch.optim.Adam([move], learning_rate, betas=(0.9, 0.99), eps=1e-12)
+        optimizer = torch.optim.Adam([u], learning_rate, betas=(0.9, 0.99), eps=1e-12)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         with torch.enable_grad():
             for _ in range(steps):
-                loss = self.objective(self.origin + self.deviation * move).sum()
+                if self.correlation is None:
+                    with torch.no_grad():
+                        u.clamp_(low, high)
+                loss = self.objective(u).sum()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                with torch.no_grad():
-                    move.clamp_(low, high)
-        return (self.origin + self.deviation * move.detach()).clamp(0, 1)
+        return u.detach()
