@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from safelight.attacks.inversion.decoder import Decoder
-from safelight.attacks.inversion.likelihood import Likelihood
+from safelight.attacks.inversion.likelihood import Likelihood, _Correlation, _Problem
 from safelight.cache import Cache
 from safelight.metrics.image import psnr
 from safelight.stats.seeds import Seeds
@@ -69,3 +69,37 @@ def test_counts_must_be_positive(field):
 
     with pytest.raises(PlanError, match=field):
         catalog.build("attack", "inversion/likelihood", {field: 0})
+
+
+def test_the_correlation_of_errors_is_measured_as_it_is():
+    """Errors made as C u come back as C: blurred ones keep their bands, colors their axes."""
+    draw = torch.Generator().manual_seed(0)
+    bands = torch.linspace(3, 0.1, 3 * 8 * 9).reshape(3, 8, 9)
+    colors, _ = torch.linalg.qr(torch.randn(3, 3, generator=draw))
+    one = _Correlation.of(torch.randn(2, 3, 8, 9, generator=draw))
+    made = dataclasses.replace(one, colors=colors, bands=bands)
+    errors = made(torch.randn(4000, 3, 8, 9, generator=draw))
+    measured = _Correlation.of(errors)
+    assert torch.allclose(measured.bands.square().sum(), bands.square().sum(), rtol=0.02)
+    again = measured(torch.randn(4000, 3, 8, 9, generator=draw))
+    theirs, ours = (torch.cov(value.flatten(1).T) for value in (errors, again))
+    assert (theirs - ours).norm() < 0.25 * theirs.norm()
+
+
+def test_a_prior_that_knows_the_correlation_fills_in_what_the_message_leaves_open():
+    """A message of few numbers: blurred errors are undone far beyond the pixels it is about."""
+    draw = torch.Generator().manual_seed(0)
+    spectrum = 1 / (1 + torch.arange(16)[:, None] + torch.arange(16)).square()
+    white = _Correlation.of(torch.randn(50, 1, 16, 16, generator=draw))
+    smooth = dataclasses.replace(white, colors=torch.ones(1, 1), bands=16 * spectrum[None])
+    truth = (0.5 + 0.1 * smooth(torch.randn(20, 1, 16, 16, generator=draw))).clamp(0, 1)
+    edge = torch.nn.AvgPool2d(1, stride=2)  # every fourth pixel
+    origin = torch.full_like(truth, 0.5)
+    left = []
+    for correlation in (None, smooth):
+        problem = _Problem(
+            edge, edge(truth), origin, origin / 5, torch.tensor(1e-4), 0.01, correlation, False
+        )
+        u = problem.descend(torch.zeros_like(truth), 300, 0.1)
+        left.append(float((problem.picture(u) - truth).square().mean()))
+    assert left[1] < 0.5 * left[0]

@@ -6,6 +6,7 @@ import typer
 
 from safelight.cli.audit import audit
 from safelight.cli.cite import cite
+from safelight.cli.convert import convert
 from safelight.cli.demo import demo
 from safelight.cli.explain import explain
 from safelight.cli.gate import gate
@@ -30,6 +31,7 @@ app.command("list")(list_components)
 app.command()(explain)
 app.command()(cite)
 app.command()(reproduce)
+app.command()(convert)
 
 
 def run() -> None:

@@ -18,6 +18,7 @@ from safelight.attacks.attack import (
     forward_flops,
 )
 from safelight.catalog import Reference
+from safelight.data.augment import augmented
 from safelight.metrics.image import ssim
 from safelight.stats.seeds import Seeds
 from safelight.threats.observation import Needs, SplitObservation
@@ -41,6 +42,7 @@ class Decoder(InversionAttack):
         blocks: residual blocks.
         learning_rate: peak of the one-cycle schedule.
         flip: train on mirror images as well, which are sent as queries of their own.
+        shift: move each picture by up to so many pixels, anew at every step; each is a query.
         likeness: weight of 1 - SSIM beside the squared error in training.
         precision: of the network's passes in training; ``bfloat16`` is faster where the hardware
             has it, and loses what lies beyond about 40 dB.
@@ -55,6 +57,7 @@ class Decoder(InversionAttack):
     blocks: Count = 4
     learning_rate: Positive = 4e-3
     flip: bool = False
+    shift: Annotated[int, pydantic.Field(ge=0)] = 0
     likeness: Annotated[float, pydantic.Field(ge=0)] = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
 
@@ -230,15 +233,15 @@ def _train(
     pictures, _ = held_out(seen)
     if attack.flip:
         pictures = torch.cat([pictures, pictures.flip(3)])
-    answers = _Answers(seen, pictures)
-    some = answers(torch.arange(min(2000, len(pictures)), device=pictures.device))
+    order = torch.Generator().manual_seed(seeds.child("order").integer())
+    lessons = _Lessons(seen, pictures, attack.shift, order)
+    some, _ = lessons(torch.arange(min(2000, len(pictures)), device=pictures.device))
     across = (0, 2, 3) if some.ndim == 4 else (0,)
     network.mean.copy_(some.mean(across).flatten())
     # A channel that hardly ever fired here may fire for a victim: divided by next to nothing it
     # would drown all others.
     spread = some.std(across).flatten()
     network.std.copy_(spread.clamp_min(1e-2 * float(spread.max()) + 1e-12))
-    order = torch.Generator().manual_seed(seeds.child("order").integer())
     optimizer = torch.optim.AdamW(network.parameters(), attack.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, attack.learning_rate, total_steps=attack.steps + 1, pct_start=0.1,
@@ -250,11 +253,12 @@ def _train(
     if half:  # the layout that low-precision convolutions are fastest in
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for index in rows.split(size):
+        messages, truth = lessons(index)
         with torch.autocast(pictures.device.type, torch.bfloat16, enabled=half):
-            rebuilt = network(answers(index))
-        loss = boxed_error(rebuilt.float(), pictures[index])
+            rebuilt = network(messages)
+        loss = boxed_error(rebuilt.float(), truth)
         if attack.likeness:
-            likeness = ssim(rebuilt.float().clamp(0, 1), pictures[index])
+            likeness = ssim(rebuilt.float().clamp(0, 1), truth)
             loss = loss + attack.likeness * (1 - likeness).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -263,24 +267,33 @@ def _train(
     return {name: value.contiguous() for name, value in network.state_dict().items()}
 
 
-class _Answers:
-    """The edge's answers to pictures [n, c, h, w], by row, kept where they fit in memory.
+class _Lessons:
+    """Pictures [n, c, h, w] by row and the edge's answers, kept where they fit in memory.
 
     Each picture is sent once. Answers that take more than ``KEPT`` bytes are computed anew when
-    they are used, which an adversary with a disk would not need to.
+    they are used, which an adversary with a disk would not need to. A picture that is shifted is
+    another one each time.
     """
 
-    def __init__(self, seen: SplitObservation, pictures: Tensor) -> None:
-        self.seen, self.pictures = seen, pictures
-        size = 4 * math.prod(seen.message_shape) * len(pictures)
-        self.kept = seen.query(pictures) if size <= KEPT else None
-        if self.kept is None:
+    def __init__(
+        self, seen: SplitObservation, pictures: Tensor, shift: int, order: torch.Generator
+    ) -> None:
+        self.seen, self.pictures, self.shift, self.order = seen, pictures, shift, order
+        self.kept: Tensor | None = None
+        if shift:
+            return
+        if 4 * math.prod(seen.message_shape) * len(pictures) <= KEPT:
+            self.kept = seen.query(pictures)
+        else:
             seen.count(len(pictures))
 
-    def __call__(self, rows: Tensor) -> Tensor:
+    def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        pictures = self.pictures[rows]
         if self.kept is not None:
-            return self.kept[rows]
-        return self.seen.query(self.pictures[rows], again=True)
+            return self.kept[rows], pictures
+        if self.shift:
+            pictures = augmented(pictures, False, self.shift, self.order)
+        return self.seen.query(pictures, again=not self.shift), pictures
 
 
 def boxed_error(rebuilt: Tensor, pictures: Tensor) -> Tensor:
