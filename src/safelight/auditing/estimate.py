@@ -5,8 +5,7 @@ import time
 import torch
 from torch import nn
 
-from safelight import catalog
-from safelight.auditing.pair import mismatch
+from safelight.auditing.pair import label, mismatch
 from safelight.auditing.scoring import EASED
 from safelight.auditing.setting import Setting, prepare
 from safelight.plan.plan import Plan, to_toml
@@ -27,7 +26,7 @@ def estimate(plan: Plan) -> str:
     lines = [to_toml(plan).rstrip(), ""]
     total, cells = 0.0, 0
     for threat, attack in setting.pairs:
-        name = f"{threat.cut} / {catalog.name_of(attack)}"
+        name = label(threat, attack)
         reason = mismatch(threat, attack)
         if reason:
             lines.append(f"# {name}: skipped, {reason}")

@@ -15,7 +15,7 @@ from safelight import catalog
 from safelight.attacks.attack import InversionAttack
 from safelight.auditing import setting as describe
 from safelight.auditing.not_tried import not_tried
-from safelight.auditing.pair import mismatch
+from safelight.auditing.pair import label, mismatch
 from safelight.auditing.scoring import checked, compare, planted, rounded, swapped
 from safelight.auditing.setting import Setting
 from safelight.auditing.sheets import COLUMNS, sheet
@@ -111,7 +111,7 @@ def audit(setting: Setting, run: Run, progress: Progress, resume: bool = False) 
         for pair in pairs:
             if pair.finding.skipped:
                 continue
-            progress(f"{pair.finding.where} / {pair.finding.attack}, seed {seed}", len(done), total)
+            progress(f"{label(pair.threat, pair.attack)}, seed {seed}", len(done), total)
             cell = _cell(bench, pair, seed)
             cells[cell.id] = cell
             done.append(cell)

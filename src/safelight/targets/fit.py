@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from safelight.data.augment import augmented
