@@ -14,12 +14,12 @@ from torch import Tensor
 from safelight import catalog
 from safelight.attacks.attack import InversionAttack
 from safelight.auditing import setting as describe
+from safelight.auditing.certificates import certify
 from safelight.auditing.not_tried import not_tried
 from safelight.auditing.pair import label, mismatch
 from safelight.auditing.scoring import checked, compare, planted, rounded, swapped
 from safelight.auditing.setting import Setting
 from safelight.auditing.sheets import COLUMNS, sheet
-from safelight.bounds.deterministic import certificate
 from safelight.cache import source_of
 from safelight.controls.nulls import NULLS
 from safelight.data.images import ImageSet
@@ -261,12 +261,10 @@ def _attack(bench: _Bench, pair: _Pair, seen: SplitObservation, cell: Cell, cont
         scores["named swapped"] = swapped(claim, truth, setting.suspects)
         controls = [planted(setting, pair.threat, pair.attack, seen, cell.seed)] if control else []
         controls.append(negative_control(scores["named swapped"]))
-        again = seen.restricted(pair.threat.offers)
-        sends = again.resend(), again.resend()
         done = {
             "scores": scores,
             "controls": controls,
-            "bound": certificate(*sends),
+            "bound": certify(setting, pair.threat, seen),
             "queries": view.queries,
             "artifact": bench.run.keep(sheet(claim), ".png"),
         }

@@ -6,26 +6,21 @@ from torch import Tensor
 from safelight.record.record import Bound
 
 
-def certificate(first: Tensor, second: Tensor) -> Bound:
-    """Compare the messages [n, ...] of two sends of the same pictures.
+def deterministic(first: Tensor, second: Tensor) -> Bound:
+    """Say that nothing can be proved, after a look at the messages [n, ...] of two equal sends.
 
-    Equal messages mean a deterministic edge: its Fisher information is infinite wherever it is
-    injective, so no lower bound on a reconstruction's error exists (Maeng et al. 2023).
+    A deterministic edge has infinite Fisher information wherever it is injective, so no lower
+    bound on a reconstruction's error exists (Maeng et al. 2023).
     """
-    if torch.equal(first, second):
-        return Bound(
-            name="certificate",
-            value=None,
-            holds="no",
-            assumptions=["the message is random given the picture"],
-            detail="The message is computed without randomness, so nothing can be proved about "
-            "what it hides. Noise added to it would allow a bound.",
-        )
+    alike = torch.equal(first, second)
     return Bound(
         name="certificate",
         value=None,
-        holds="unknown",
+        holds="no" if alike else "unknown",
         assumptions=["the message is random given the picture"],
-        detail="The message is random, but its noise is not known to this audit: no bound was "
+        detail="The message is computed without randomness, so nothing can be proved about what "
+        "it hides. Noise added to it would allow a bound."
+        if alike
+        else "The message is random, but by a noise that is not known to this audit: no bound was "
         "computed.",
     )

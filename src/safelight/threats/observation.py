@@ -44,36 +44,31 @@ class Needs:
 class Link:
     """What connects device and cloud.
 
-    ``edge`` maps pictures to messages, ``cloud`` messages to logits; both frozen. ``structure``,
-    ``noise`` and ``sends`` are those of the threat.
+    ``edge`` maps pictures to messages, ``cloud`` messages to logits; both frozen. ``structure``
+    and ``sends`` are those of the threat; ``deviation`` is the standard deviation of the Gaussian
+    noise that the device adds to every send, in the units of the message.
     """
 
     edge: nn.Module
     cloud: nn.Module
     structure: Literal["known", "different"] = "known"
-    noise: float = 0.0
+    deviation: float = 0.0
     sends: int = 1
 
-    def deviation(self, public: ImageSet) -> float:
-        """Return the standard deviation of the noise, in the units of the message."""
-        with torch.no_grad():
-            return self.noise * float(self.edge(public.images[:500]).std()) if self.noise else 0.0
-
     @torch.no_grad()
-    def send(self, images: Tensor, deviation: float, seeds: Seeds) -> Tensor:
+    def send(self, images: Tensor, seeds: Seeds) -> Tensor:
         """Return the mean message of ``sends`` sends: noise averages out as 1 / sqrt(sends)."""
         messages = torch.cat([self.edge(part) for part in images.split(500)])
-        if deviation:
+        if self.deviation:
             draw = torch.Generator().manual_seed(seeds.integer())
             noise = torch.randn(messages.shape, generator=draw).to(messages)
-            messages = messages + deviation / self.sends**0.5 * noise
+            messages = messages + self.deviation / self.sends**0.5 * noise
         return messages
 
 
 @dataclass(frozen=True)
 class _Sight:
     link: Link
-    deviation: float
     messages: Tensor
     public: ImageSet
     fingerprint: str
@@ -112,6 +107,11 @@ class SplitObservation:
         return tuple(self._sight.messages.shape[1:])
 
     @property
+    def deviation(self) -> float:
+        """Standard deviation of the noise on each send, which every adversary knows; or 0."""
+        return self._sight.link.deviation
+
+    @property
     def messages(self) -> Tensor:
         """The victims' messages, [n, ...]."""
         self._require("messages")
@@ -146,12 +146,11 @@ class SplitObservation:
 
         Attacks that need the edge or queries then work on the imitation. Queries to it are free.
         """
-        link = replace(self._sight.link, edge=edge, noise=0.0)
+        link = replace(self._sight.link, edge=edge, deviation=0.0)
         public = self.public if self._offers.public else self._sight.public
         sight = replace(
             self._sight,
             link=link,
-            deviation=0.0,
             fingerprint=_fingerprint(link, public),
             threat="an imitation of the edge",
         )
@@ -183,13 +182,13 @@ class SplitObservation:
         ``again``: they were counted before, and their answers were not kept.
         """
         self._require("queries")
-        if self._sight.deviation or not again:  # with fresh noise it is another answer
+        if self.deviation or not again:  # with fresh noise it is another answer
             self.count(len(images))
         return self._send(images)
 
     def count(self, pictures: int) -> None:
         """Count pictures as sent, as often as this threat sends each."""
-        self._queries += pictures * (self._sight.link.sends if self._sight.deviation else 1)
+        self._queries += pictures * (self._sight.link.sends if self.deviation else 1)
 
     def resend(self) -> Tensor:
         """Return the messages [k, ...] of the same few public pictures, sent once more."""
@@ -198,7 +197,7 @@ class SplitObservation:
     def _send(self, images: Tensor) -> Tensor:
         self._calls += 1  # fresh noise each time, and the same in every run
         seeds = Seeds(0, ("query", self._sight.fingerprint, str(self._calls)))
-        return self._sight.link.send(images, self._sight.deviation, seeds)
+        return self._sight.link.send(images, seeds)
 
     def remember(
         self, work: dict[str, Any], make: Callable[[], dict[str, Tensor]]
@@ -257,10 +256,9 @@ def observe(
         cache: where the adversary's own work is kept, under the edge's and pictures' hash.
         threat: the threat's name, for error messages.
     """
-    deviation = link.deviation(public)
-    messages = link.send(secret.victims.images, deviation, Seeds(0, ("victims",)))
+    messages = link.send(secret.victims.images, Seeds(0, ("victims",)))
     fingerprint = _fingerprint(link, public)
-    sight = _Sight(link, deviation, messages.clone(), public, fingerprint, cache, threat)
+    sight = _Sight(link, messages.clone(), public, fingerprint, cache, threat)
     return SplitObservation(sight, replace(offers, messages=True))
 
 
@@ -270,7 +268,7 @@ def _fingerprint(link: Link, public: ImageSet) -> str:
     Equal weights do not make equal edges (normalization, activations), so a few messages count.
     """
     digest = hashlib.sha256(public.sha256().encode())
-    digest.update(f"{link.structure} {link.noise} {link.sends}".encode())
+    digest.update(f"{link.structure} {link.deviation} {link.sends}".encode())
     for part in (link.edge, link.cloud):
         for name, value in sorted(part.state_dict().items()):
             digest.update(name.encode())

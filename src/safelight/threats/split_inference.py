@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 import pydantic
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from safelight.cache import Cache
 from safelight.catalog import Reference
@@ -99,8 +99,10 @@ class SplitInference:
         elif self.pictures in ("noise", "none"):
             public = noise_pictures(roles.public, len(roles.public), seed=0)
         secret = Secret(roles.victims.to(device))
+        edge = edge.to(device)
+        deviation = self._deviation(edge, roles.public.images[:500].to(device))
         seen = observe(
-            Link(edge.to(device), cloud.to(device), self.structure, self.noise, self.sends),
+            Link(edge, cloud.to(device), self.structure, deviation, self.sends),
             secret,
             public.to(device),
             self.offers,
@@ -108,3 +110,10 @@ class SplitInference:
             threat=f"split_inference with knows = {self.knows!r}, pictures = {self.pictures!r}",
         )
         return seen, secret
+
+    def _deviation(self, edge: nn.Module, pictures: Tensor) -> float:
+        """Return the noise in the units of the message, whatever pictures the adversary owns."""
+        if not self.noise:
+            return 0.0
+        with torch.no_grad():
+            return self.noise * float(edge(pictures).std())

@@ -1,0 +1,96 @@
+import dataclasses
+
+import pytest
+import torch
+
+from safelight.attacks.inversion.decoder import Decoder
+from safelight.attacks.inversion.deep_prior import DeepPrior
+from safelight.attacks.inversion.gauss_newton import GaussNewton
+from safelight.attacks.inversion.likelihood import Likelihood
+from safelight.auditing.certificates import certify
+from safelight.auditing.setting import prepare
+from safelight.bounds.cramer_rao import GaussianPrior, bayes_bound
+from safelight.bounds.fisher import Noise
+from safelight.cache import Cache
+from safelight.data.images import ImageSet
+from safelight.data.roles import Roles
+from safelight.metrics.image import mse
+from safelight.plan.plan import load_plan
+from safelight.stats.seeds import Seeds
+from safelight.testing import worlds
+from safelight.threats.split_inference import SplitInference
+
+SIDE = 12
+
+
+def certified(tmp_path, **threat):
+    plan = load_plan("demo", ["data.victims.count=20", "data.holdout.count=1000"])
+    setting = dataclasses.replace(prepare(plan), cache=Cache(tmp_path))
+    own = SplitInference(cut="relu2", **threat)
+    seen, _ = own.meet(setting.target, setting.roles, setting.device, setting.cache)
+    return certify(setting, own, seen)
+
+
+def test_noise_is_certified_by_its_strength_and_averaging_undoes_it(tmp_path):
+    none = certified(tmp_path)
+    assert (none.holds, none.value) == ("no", None)
+    weak, strong = (certified(tmp_path, noise=noise) for noise in (0.3, 3.0))
+    assert weak.holds == "unknown"  # real pictures are not Gaussian
+    assert 0 < weak.value < strong.value
+    averaged = certified(tmp_path, noise=3.0, sends=100)
+    assert averaged.value == pytest.approx(weak.value, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def gaussian_world(tmp_path_factory):
+    """Pictures that are Gaussian, sent through a noisy convolution: here the bound holds."""
+    place = torch.cartesian_prod(torch.arange(SIDE), torch.arange(SIDE)).double()
+    covariance = 0.12**2 * torch.exp(-torch.cdist(place, place) / 3)
+    prior = GaussianPrior(torch.full((1, SIDE, SIDE), 0.5).double(), covariance)
+    drawn = prior.draw(700, Seeds(0)).clamp(0, 1)  # 4 deviations away
+
+    def pictures(part):
+        labels = torch.zeros(len(part), dtype=torch.int64)
+        return ImageSet(part, labels, ("any",), "drawn")
+
+    roles = Roles(
+        private=None,
+        public=pictures(drawn[:600]),
+        victims=pictures(drawn[600:640]),
+        holdout=pictures(drawn[640:]),
+    )
+    torch.manual_seed(0)
+    edge = torch.nn.Conv2d(1, 3, 3, padding=1)
+    edge.requires_grad_(False)
+    threat = SplitInference(cut="any", noise=0.5)
+    cache = Cache(tmp_path_factory.mktemp("cache"))
+    head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIDE**2, 2))
+    seen, secret = threat.expose(edge, head, roles, torch.device("cpu"), cache)
+    noise = Noise("gaussian", seen.deviation)
+    return seen, secret, bayes_bound(edge, prior, noise, prior.draw(8, Seeds(1)))
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Decoder(steps=300, width=8, blocks=1),
+        Likelihood(steps=100, decoder=Decoder(steps=300, width=8, blocks=1)),
+        GaussNewton(misfit=0.25),
+        DeepPrior(steps=100),
+    ],
+    ids=lambda attack: type(attack).__name__,
+)
+def test_no_attack_beats_a_bound_that_holds(gaussian_world, attack):
+    seen, secret, bound = gaussian_world
+    claim = attack.run(seen.restricted(attack.needs), Seeds(0)).images
+    errors = mse(claim, secret.victims.images)
+    assert bound.holds == "yes"
+    sampling = 3 * errors.std() / len(errors) ** 0.5
+    assert errors.mean() + sampling > bound.value
+    if isinstance(attack, (Decoder, Likelihood)):  # who knows the pictures comes close to it
+        assert errors.mean() < 1.5 * bound.value
+
+
+def test_test_worlds_have_no_noise(tmp_path):
+    seen, _ = worlds.watch("lenet", Cache(tmp_path))
+    assert seen.deviation == 0
