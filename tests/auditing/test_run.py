@@ -12,7 +12,7 @@ from safelight.attacks.attack import InversionAttack, Reconstruction
 from safelight.attacks.inversion.decoder import Decoder
 from safelight.attacks.inversion.likelihood import Likelihood
 from safelight.auditing.not_tried import not_tried
-from safelight.auditing.run import audit
+from safelight.auditing.run import _kinds, audit
 from safelight.auditing.setting import Setting, prepare
 from safelight.catalog import Reference
 from safelight.errors import RecordError
@@ -249,3 +249,8 @@ def test_resume_refuses_cells_of_another_model(tmp_path):
     run(planted("nothing"), tmp_path)
     with pytest.raises(RecordError, match="begin a new run"):
         audit(planted("everything"), Run(tmp_path / "run"), lambda *_: None, resume=True)
+
+
+def test_a_cell_depends_on_the_code_of_its_own_attack_and_of_those_inside():
+    assert _kinds(Decoder()) == [Decoder]
+    assert _kinds(Likelihood()) == [Likelihood, Decoder]

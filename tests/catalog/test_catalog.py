@@ -166,7 +166,7 @@ def test_an_unknown_option_inside_a_component_is_an_error():
 
 def test_options_come_back_as_they_were_given():
     given = {"steps": 7, "batch_size": 3, "width": 2, "blocks": 1, "learning_rate": 0.5}
-    given |= {"flip": True, "likeness": 0.25, "precision": "bfloat16"}
+    given |= {"flip": True, "shift": 2, "likeness": 0.25, "precision": "bfloat16"}
     assert dataclasses.asdict(catalog.build("attack", "inversion/decoder", given)) == given
     assert list(catalog.options(Decoder)) == list(given)
 

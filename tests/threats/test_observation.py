@@ -74,6 +74,16 @@ def test_classes_are_hidden_where_labels_are_not_offered(seen):
         view.labels  # noqa: B018 - reading is what is refused
 
 
+def test_who_holds_a_copy_of_the_edge_still_asks_the_device(seen):
+    view = seen.restricted(Needs(messages=True, queries=True, public=True))
+    copy = view.untrained_edge(Seeds(0)).requires_grad_(False)
+    holding = view.holding(copy)
+    answers = holding.query(holding.public.images[:5])
+    assert holding.edge is copy
+    assert torch.equal(answers, view.query(view.public.images[:5]))
+    assert view.queries == holding.queries == 10
+
+
 def test_what_an_imitation_is_asked_costs_no_query(seen):
     view = seen.restricted(Needs(messages=True, cloud=True, public=True, labels=True))
     own = view.untrained_edge(Seeds(0)).requires_grad_(False)

@@ -69,8 +69,8 @@ def _plan(paper: Mapping[str, Any], name: str, table: Mapping[str, Any], scale: 
 def _options(own: Mapping[str, Any], cut: str, adversary: Mapping[str, Any]) -> dict[str, Any]:
     """Return an attack's options: of the scale, over them of the cut, over them the adversary's."""
     kind = adversary["attack"].rpartition("/")[2]
-    here = own.get("at", {}).get(cut, {})
-    return {**own.get(kind, {}), **here.get(kind, {}), **adversary.get("options", {})}
+    here, one = own.get("at", {}).get(cut, {}), own.get(adversary["name"], {})
+    return {**own.get(kind, {}), **here.get(kind, {}), **one, **adversary.get("options", {})}
 
 
 def _adversary(paper: Mapping[str, Any], finding: Finding) -> tuple[str, str]:

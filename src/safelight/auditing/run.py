@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from typing import Any
 
@@ -142,7 +142,15 @@ def _still_valid(
 
 
 def _cell_id(identity: dict[str, Any], pair: _Pair, seed: int) -> str:
-    return _sha(identity | {"finding": pair.finding.id, "seed": seed})
+    code = source_of(*_kinds(pair.attack))
+    return _sha(identity | {"finding": pair.finding.id, "seed": seed, "attack": code})
+
+
+def _kinds(attack: InversionAttack) -> list[type]:
+    """Return the class of an attack and of those inside it."""
+    inside = [getattr(attack, field.name) for field in fields(attack)]
+    nested = [kind for one in inside if isinstance(one, InversionAttack) for kind in _kinds(one)]
+    return [type(attack), *nested]
 
 
 def _cell(bench: _Bench, pair: _Pair, seed: int) -> Cell:
@@ -298,12 +306,12 @@ def _judged(record: Record, pairs: list[_Pair]) -> Record:
 
 
 def _identity(setting: Setting, target: TargetFacts) -> dict[str, Any]:
-    """Return what every cell depends on besides its finding and seed: target, pictures, code."""
+    """Return what every cell depends on, whatever its attack: target, pictures, code."""
     layers = [type(one) for one in setting.target.network.modules()]
     return {
         "weights": target.weights_sha256,
         "network": repr(setting.target.model),
-        "source": source_of(*layers, *map(type, setting.attacks), rank, ssim),
+        "source": source_of(*layers, rank, ssim),
         "roles": [images.sha256() for _, images in setting.roles.items()],
         "versions": [metadata.version("safelight"), torch.__version__, str(setting.device)],
     }

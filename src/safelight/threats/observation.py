@@ -74,6 +74,14 @@ class _Sight:
     fingerprint: str
     cache: Cache
     threat: str
+    held: nn.Module | None = None
+
+
+@dataclass
+class _Tally:
+    """How many pictures were sent as queries."""
+
+    queries: int = 0
 
 
 class SplitObservation:
@@ -82,10 +90,10 @@ class SplitObservation:
     The victims are not in here: an attack cannot receive what it must guess.
     """
 
-    def __init__(self, sight: _Sight, offers: Needs) -> None:
+    def __init__(self, sight: _Sight, offers: Needs, tally: "_Tally | None" = None) -> None:
         self._sight = sight
         self._offers = offers
-        self._queries = 0
+        self._tally = tally or _Tally()
         self._calls = 0
 
     def restricted(self, needs: Needs) -> "SplitObservation":
@@ -121,7 +129,7 @@ class SplitObservation:
     def edge(self) -> nn.Module:
         """The edge: pixels [n, c, h, w] in [0, 1] -> messages, differentiable, frozen."""
         self._require("weights")
-        return self._sight.link.edge
+        return self._sight.held or self._sight.link.edge
 
     @property
     def cloud(self) -> nn.Module:
@@ -140,6 +148,15 @@ class SplitObservation:
         rectified = bool((self.messages >= 0).all())
         other = OtherStructure(self.message_shape, self.image_shape, rectified, seed)
         return other.to(self.messages.device)
+
+    def holding(self, edge: nn.Module) -> "SplitObservation":
+        """Return what is seen here, with an edge of the adversary's own in place of the weights.
+
+        Attacks that need the edge then search in the imitation, while queries still go to the
+        device and count here.
+        """
+        sight = replace(self._sight, held=edge)
+        return SplitObservation(sight, replace(self._offers, weights=True), self._tally)
 
     def imagine(self, edge: nn.Module) -> "SplitObservation":
         """Return what would be seen if an edge of the adversary's own had sent the messages.
@@ -173,7 +190,7 @@ class SplitObservation:
     @property
     def queries(self) -> int:
         """How many pictures have been sent through the edge by ``query``."""
-        return self._queries
+        return self._tally.queries
 
     @torch.no_grad()
     def query(self, images: Tensor, again: bool = False) -> Tensor:
@@ -188,7 +205,7 @@ class SplitObservation:
 
     def count(self, pictures: int) -> None:
         """Count pictures as sent, as often as this threat sends each."""
-        self._queries += pictures * (self._sight.link.sends if self.deviation else 1)
+        self._tally.queries += pictures * (self._sight.link.sends if self.deviation else 1)
 
     def resend(self) -> Tensor:
         """Return the messages [k, ...] of the same few public pictures, sent once more."""
@@ -209,14 +226,14 @@ class SplitObservation:
         """
 
         def counted() -> dict[str, Tensor]:
-            before = self._queries
+            before = self._tally.queries
             made = {name: value.detach().cpu() for name, value in make().items()}
-            return made | {"queries spent": torch.tensor(self._queries - before)}
+            return made | {"queries spent": torch.tensor(self._tally.queries - before)}
 
-        before = self._queries
+        before = self._tally.queries
         key = work | {"seen": self._sight.fingerprint, "torch": torch.__version__}
         made = dict(self._sight.cache.tensors(key, source_of(make), counted))
-        self._queries = before + int(made.pop("queries spent"))
+        self._tally.queries = before + int(made.pop("queries spent"))
         return made
 
     def _require(self, sight: str) -> None:

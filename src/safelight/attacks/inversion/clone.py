@@ -26,7 +26,9 @@ class Clone(InversionAttack):
     """Fit an edge g to the answers of the real one, then search by likelihood through g.
 
     Minimizes mean((g(x) - f(x))^2) over public pictures, every channel in units of its own
-    deviation (He et al. 2019, section 6.3 and table 8).
+    deviation (He et al. 2019, section 6.3 and table 8). The search starts from an inverse network
+    of the real edge, which the same queries train, and its prior is weighed on real answers: a
+    copy that misleads is not followed.
 
     Attributes:
         steps: optimizer steps of the copy.
@@ -48,7 +50,7 @@ class Clone(InversionAttack):
         edge = seen.untrained_edge(Seeds(0))
         step = forward_flops(edge, seen.public.images[:1])
         fitting = 3 * self.steps * self.batch_size * step
-        return fitting + self.likelihood.flops(seen.imagine(edge))
+        return fitting + self.likelihood.flops(seen.holding(edge))
 
     def run(self, seen: SplitObservation, rng: Seeds) -> Reconstruction:
         """Rebuild every victim through the copy."""
@@ -58,7 +60,7 @@ class Clone(InversionAttack):
         work = {"clone": options, "seed": seeds.integer()}
         edge.load_state_dict(seen.remember(work, lambda: self._fit(seen, seeds)))
         edge.eval().requires_grad_(False)
-        return self.likelihood.run(seen.imagine(edge).restricted(self.likelihood.needs), rng)
+        return self.likelihood.run(seen.holding(edge), rng)
 
     def _fit(self, seen: SplitObservation, seeds: Seeds) -> dict[str, Tensor]:
         """Return the weights of an edge fitted to the answers."""
