@@ -13,6 +13,7 @@ from safelight.cli.gate import gate
 from safelight.cli.list import list_components
 from safelight.cli.report import report
 from safelight.cli.reproduce import reproduce
+from safelight.cli.scores import scores
 from safelight.cli.study import study
 from safelight.errors import SafelightError
 
@@ -31,6 +32,7 @@ app.command("list")(list_components)
 app.command()(explain)
 app.command()(cite)
 app.command()(reproduce)
+app.command()(scores)
 app.command()(convert)
 
 
