@@ -180,7 +180,7 @@ def dropout(one: World, rates: Sequence[float], steps: int) -> None:
             found = _search_sent(edge, own, trial, sent, ignore, steps)
             print(
                 f"| {rate:g} | {accuracy:.2%} ({accuracy - before:+.2%}) "
-                f"| {'zeros ignored' if ignore else 'as published'} "
+                f"| {'zeros ignored' if ignore else 'unaware'} "
                 f"| {scores(found, victims.images)} "
                 f"| {spread(ssim(found, victims.images, own_range=True), 3)} |",
                 flush=True,
