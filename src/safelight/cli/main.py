@@ -10,6 +10,7 @@ from safelight.cli.convert import convert
 from safelight.cli.demo import demo
 from safelight.cli.explain import explain
 from safelight.cli.gate import gate
+from safelight.cli.inspect import inspect
 from safelight.cli.list import list_components
 from safelight.cli.report import report
 from safelight.cli.reproduce import reproduce
@@ -32,6 +33,7 @@ app.command("list")(list_components)
 app.command()(explain)
 app.command()(cite)
 app.command()(reproduce)
+app.command()(inspect)
 app.command()(scores)
 app.command()(convert)
 
