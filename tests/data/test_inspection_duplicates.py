@@ -168,6 +168,14 @@ def test_another_color_makes_another_picture():
     assert [group.rows for group in grouped(pictures)] == [(0, 2)]
 
 
+def test_an_exact_copy_among_near_ones_is_known_as_one(digits):
+    lighter = (digits[0] * 0.97).round().astype(np.uint8)
+    (group,) = grouped([digits[0], digits[0], lighter, digits[1]])
+    assert group.rows == (0, 1, 2)
+    assert group.contents == 2
+    assert not group.exact
+
+
 def test_gray_stored_as_color_has_the_same_pixels(digits):
     (group,) = grouped([digits[0], np.stack([digits[0]] * 3, -1), digits[1]])
     assert group.rows == (0, 1)

@@ -46,7 +46,7 @@ NOTHING = Inspection(
     pictures=1200,
     size="of 784 pixels",
     unreadable=(),
-    duplicates=Duplicates(0, 0, 0, 0, ()),
+    duplicates=Duplicates(0, 0, 0, 0, 0, ()),
     overlaps=(Overlap("shop", "test set", 1200, 0, 0, ()),),
     outliers=Outliers(0, 1200, 10, ()),
     diversity=(Diversity("all", 1200, 33.3, 322),),
@@ -60,7 +60,7 @@ EVERYTHING = dataclasses.replace(
     NOTHING,
     unreadable=(("a.jpg", "no picture in a known format"),),
     duplicates=Duplicates(
-        1, 8, 1, 1, (Group("9 pictures, the same pixels", 9, (picture(1), picture(1, 200))),)
+        1, 8, 1, 1, 2, (Group("9 pictures, the same pixels", 9, (picture(1), picture(1, 200))),)
     ),
     overlaps=(
         Overlap("shop", "test set", 1200, 3, 1, (Group("the same pixels", 2, (picture(2),)),)),

@@ -168,10 +168,12 @@ class Inspected:
         # Both kinds are seen, whichever fills the page.
         shown = sorted(exact[: _GROUPS // 2] + near, key=lambda one: (one.exact, -len(one.rows)))
         return page.Duplicates(
-            exact_groups=len(exact),
-            exact_spare=sum(len(one.rows) - 1 for one in exact),
+            # A group of near copies may hold exact ones as well.
+            exact_groups=sum(len(one.rows) > one.contents for one in self.groups),
+            exact_spare=sum(len(one.rows) - one.contents for one in self.groups),
             near_groups=len(near),
-            near_spare=sum(len(one.rows) - 1 for one in near),
+            near_spare=sum(one.contents - 1 for one in near),
+            all_groups=len(self.groups),
             groups=tuple(self._group(one) for one in shown[:_GROUPS]),
         )
 

@@ -55,12 +55,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Groups of copies, and the pictures beyond the first of each: exact and near ones apart."""
+    """Groups of copies, and the pictures beyond the first of each: exact and near ones apart.
+
+    A group with both counts as both, and once among all groups.
+    """
 
     exact_groups: int
     exact_spare: int
     near_groups: int
     near_spare: int
+    all_groups: int
     groups: tuple[Group, ...]
 
 

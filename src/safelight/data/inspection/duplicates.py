@@ -51,10 +51,15 @@ class Copies:
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures that are one: their rows, and whether all have exactly the same pixels."""
+    """Pictures that are one: their rows, and how many of them differ in any pixel."""
 
     rows: tuple[int, ...]
-    exact: bool
+    contents: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether all have exactly the same pixels."""
+        return self.contents == 1
 
 
 def find_copies(seen: Survey, threshold: float = THRESHOLD) -> Copies:
@@ -115,7 +120,7 @@ def groups(copies: Copies, among: NDArray[np.bool_]) -> list[Group]:
     for row in np.flatnonzero(among):
         members.setdefault(int(component[copies.content[row]]), []).append(int(row))
     found = [
-        Group(tuple(rows), len({copies.content[row] for row in rows}) == 1)
+        Group(tuple(rows), len({copies.content[row] for row in rows}))
         for rows in members.values()
         if len(rows) > 1
     ]
