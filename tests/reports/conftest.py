@@ -1,11 +1,36 @@
-"""Runs with every kind of verdict, made by hand."""
+"""Runs with every kind of verdict, made by hand, and one browser for all pages."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from handmade import Maker, control, every_outcome
+from playwright.sync_api import Browser, sync_playwright
 
 from safelight.record.store import Run
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or "/usr/bin/chromium"
+    if not Path(chromium).exists():
+        pytest.fail("the page is checked in a real browser: install the package chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture

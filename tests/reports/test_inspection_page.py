@@ -4,14 +4,12 @@ import base64
 import dataclasses
 import io
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from safelight.reports.inspection import (
     Attributes,
@@ -28,8 +26,6 @@ from safelight.reports.inspection import (
     render,
     summary,
 )
-
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
 
 
 def picture(seed: int, side: int = 28, color: bool = False) -> Picture:
@@ -123,17 +119,6 @@ def test_names_are_text() -> None:
     page = render(dataclasses.replace(EVERYTHING, source="<script>x</script>"), "full")
     assert "<script" not in page
     assert "&lt;b&gt;cats" in page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or "/usr/bin/chromium"
-    if not Path(chromium).exists():
-        pytest.fail("the page is checked in a real browser: install the package chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize("found", [NOTHING, EVERYTHING], ids=["nothing", "everything"])

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from playwright.sync_api import Browser
-from test_browser import CRAMPED, browser  # noqa: F401 - a fixture
 
 from safelight.auditing.score_files import ScoreSet
 from safelight.auditing.scores import assess
@@ -124,7 +123,7 @@ def test_places_on_the_axes(records: dict[str, ScoresRecord], outcome: str) -> N
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_the_page_fits_and_every_name_in_the_chart_can_be_read(
-    browser: Browser,  # noqa: F811 - the fixture
+    browser: Browser,
     records: dict[str, ScoresRecord],
     outcome: str,
     width: int,

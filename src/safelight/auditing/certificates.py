@@ -37,7 +37,7 @@ def certify(setting: Setting, threat: SplitInference, seen: SplitObservation) ->
     passes = min(math.prod(seen.message_shape), 2 * pixels)
     if 3 * DRAWS * passes * forward_flops(edge, public.images[:1]) > MOST_FLOPS:
         return Bound(
-            name="Bayesian Cramer-Rao bound on the mean squared error per pixel:",
+            name="Bayesian Cramer-Rao bound on the mean squared error per pixel",
             value=None,
             holds="unknown",
             assumptions=["the message is random given the picture"],

@@ -101,7 +101,7 @@ class BayesBound:
     def record(self) -> Bound:
         """Return it as the record keeps it."""
         return Bound(
-            name="Bayesian Cramer-Rao bound on the mean squared error per pixel:",
+            name="Bayesian Cramer-Rao bound on the mean squared error per pixel",
             value=self.value,
             holds=self.holds,
             assumptions=list(self.assumptions),
