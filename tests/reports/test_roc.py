@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from playwright.sync_api import Browser
+from test_browser import CRAMPED
 
 from safelight.auditing.score_files import ScoreSet
 from safelight.auditing.scores import assess
