@@ -26,10 +26,11 @@ MAY_IMPORT = {
     "defenses": ATTACKED - {"record"},
     "metrics": GROUND | {"data"},
     "bounds": GROUND | {"record", "data"},
+    "filtering": ATTACKED | {"metrics"},
     "controls": ATTACKED - {"record"} | {"metrics"},
     "auditing": ATTACKED | {"attacks", "defenses", "controls", "metrics", "bounds"},
     "reports": {"record", "errors"},
-    "cli": ATTACKED | {"auditing", "reports", "attacks", "defenses"},
+    "cli": ATTACKED | {"auditing", "reports", "attacks", "defenses", "filtering"},
     "testing": ATTACKED
     | {"attacks", "defenses", "controls", "metrics", "bounds", "auditing", "reports"},
 }

@@ -9,6 +9,7 @@ from safelight.cli.cite import cite
 from safelight.cli.convert import convert
 from safelight.cli.demo import demo
 from safelight.cli.explain import explain
+from safelight.cli.filter import filter_app
 from safelight.cli.gate import gate
 from safelight.cli.inspect import inspect
 from safelight.cli.list import list_components
@@ -36,6 +37,7 @@ app.command()(reproduce)
 app.command()(inspect)
 app.command()(scores)
 app.command()(convert)
+app.add_typer(filter_app, name="filter")
 
 
 def run() -> None:

@@ -1,0 +1,264 @@
+"""Class means: what a class looks like on average, in messages and in pictures, ties them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the field's name for it
+
+from safelight.attacks.attack import InversionAttack, Reconstruction, forward_flops
+from safelight.catalog import Reference
+from safelight.stats.seeds import Seeds
+from safelight.threats.observation import Needs, SplitObservation
+
+#: Ridges and kernels to choose from: how strongly the map is held small, in units of the mean
+#: square of a class mean, and how far around a place it looks.
+RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+KERNELS = (1, 3, 5)
+
+#: A weight one place further away is held smaller by this factor.
+NEARER = 2.0
+
+#: How often the map of linear messages is refined, and what the loss weighs beside class means.
+REFINEMENTS = 180
+COLORS = 100.0
+RANGE = 100.0
+
+#: Offsets at which colors are compared: up to four pixels, each pair of places once.
+OFFSETS = [(down, right) for down in range(5) for right in range(-4, 5) if down > 0 or right >= 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMeans(InversionAttack):
+    """Learn one small map from messages to pictures from class means alone, without queries.
+
+    The cloud's part says how likely each class is for every victim's message z_i. If its
+    probabilities p_k are calibrated, sum_i p_k(z_i) z_i / sum_i p_k(z_i) estimates E[z | k], whose
+    counterpart E[x | k] is known from labeled public pictures. One convolution, shared by all
+    places, has to carry the one to the other: ten classes times every place are enough equations.
+    Ridge and kernel are judged by how well they predict a class that was left out, and the
+    largest ridge within one standard error of the best is taken (Breiman et al. 1984), for
+    classes are smoother than pictures. The victims' pictures are never looked at.
+
+    Where the message has a value for every pixel and takes both signs, it is likely to be linear.
+    Then the map is refined: rebuilt pictures shall have the color covariances of public ones at
+    every small offset, and lie in [0, 1]. (After a rectifier this was seen to mislead.)
+
+    This is moment alignment in closed form, as two-sample instrumental variables are (Angrist and
+    Krueger 1992), with the class as the instrument. No edge is imitated, so its structure need
+    not be known.
+    """
+
+    reference: ClassVar[Reference] = Reference(
+        key="angrist1992",
+        authors="Angrist, Joshua D. and Krueger, Alan B.",
+        title="The Effect of Age at School Entry on Educational Attainment: "
+        "An Application of Instrumental Variables with Moments from Two Samples",
+        year=1992,
+        venue="Journal of the American Statistical Association 87(418)",
+        doi="10.1080/01621459.1992.10475212",
+    )
+    needs: ClassVar[Needs] = Needs(messages=True, cloud=True, public=True, labels=True)
+
+    def flops(self, seen: SplitObservation) -> float:
+        """Return the cost of asking the cloud and of every decomposition."""
+        grid = math.prod(seen.message_shape[1:]) if len(seen.message_shape) == 3 else 1
+        channels = math.prod(seen.message_shape) // grid
+        kernels = KERNELS if grid > 1 else (1,)
+        classes = len(seen.public.classes)
+        rows, wide = classes * grid, [channels * kernel**2 for kernel in kernels]
+        solving = sum(10 * rows * columns * min(rows, columns) for columns in wide)
+        asking = len(seen.messages) * forward_flops(seen.cloud, seen.messages[:1])
+        return (classes + 1) * solving + asking
+
+    def run(self, seen: SplitObservation, rng: Seeds) -> Reconstruction:
+        """Rebuild every victim by the map that ties the class means; nothing in it is random."""
+        messages, pictures = seen.messages, seen.public.images
+        if messages.ndim != 4:
+            messages = messages.flatten(1)[:, :, None, None]
+        deviation = messages.std((0, 2, 3), keepdim=True)
+        # A channel that hardly ever moves would weigh infinitely: at least 1 % of the largest.
+        deviation = deviation.clamp_min(1e-2 * float(deviation.max()) + 1e-12)
+        messages = (messages - messages.mean(0)) / deviation
+        mean = pictures.mean(0)
+        layouts = _layouts(seen.message_shape, seen.image_shape)
+        ties = [
+            _Ties(seen, layout.padded(messages), layout.folded(pictures - mean))
+            for layout in layouts
+        ]
+        which, kernel, ridge = _choice(ties)
+        layout, tie = layouts[which], ties[which]
+        (weight,) = tie.maps(list(range(len(tie.share))), kernel, [ridge])
+        messages = layout.padded(messages)
+        if layout.stride == 1 and bool((seen.messages < 0).any()):
+            weight = _refined(weight, messages, pictures, tie)
+        rebuilt = layout.unfolded(F.conv2d(messages, weight, padding=kernel // 2)) + mean
+        return Reconstruction(rebuilt.clamp(0, 1), {"kernel": float(kernel), "ridge": ridge})
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the places of a message lie over a picture.
+
+    Each of ``cells`` places is answerable for a square of ``stride`` pixels. Around a message
+    that is smaller than that there is ``padding`` (left, right, top, bottom), as valid
+    convolutions leave it; else the picture is stretched to fit.
+    """
+
+    image_size: tuple[int, int]
+    stride: int
+    cells: tuple[int, int]
+    padding: tuple[int, int, int, int]
+
+    def padded(self, messages: Tensor) -> Tensor:
+        """Return centered messages as [n, channels, *cells]; what is not sent is at its mean."""
+        return F.pad(messages, self.padding)
+
+    def folded(self, pictures: Tensor) -> Tensor:
+        """Return pictures [n, c, height, width] as [n, c * stride^2, *cells]."""
+        size = [side * self.stride for side in self.cells]
+        return F.pixel_unshuffle(_resized(pictures, size), self.stride)
+
+    def unfolded(self, cells: Tensor) -> Tensor:
+        """Undo ``folded``, as far as stretching can be undone."""
+        return _resized(F.pixel_shuffle(cells, self.stride), self.image_size)
+
+
+def _layouts(message_shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> list[_Layout]:
+    """Return how messages may lie over pictures; without a grid, one place sees all of it."""
+    size = height, width = image_shape[1:]
+    if len(message_shape) != 3:
+        return [_Layout(size, max(size), (1, 1), (0, 0, 0, 0))]
+    h, w = message_shape[1:]
+    ratio = min(height / h, width / w)
+    found = [_Layout(size, max(1, round(ratio)), (h, w), (0, 0, 0, 0))]
+    stride = 2 ** int(math.log2(max(ratio, 1)))
+    rows, columns = height // stride - h, width // stride - w
+    if (rows > 0 or columns > 0) and height % stride == width % stride == 0:
+        padding = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+        found.append(_Layout(size, stride, (height // stride, width // stride), padding))
+    return found
+
+
+def _resized(pictures: Tensor, size: Sequence[int]) -> Tensor:
+    if pictures.shape[2:] == tuple(size):
+        return pictures
+    return F.interpolate(pictures, tuple(size), mode="bilinear", align_corners=False)
+
+
+class _Ties:
+    """Class means of messages [classes, channels, *cells] and of pictures, [classes, f, *cells]."""
+
+    def __init__(self, seen: SplitObservation, messages: Tensor, pictures: Tensor) -> None:
+        with torch.no_grad():
+            said = torch.cat([seen.cloud(part).softmax(1) for part in seen.messages.split(100)])
+        member = F.one_hot(seen.labels, len(seen.public.classes)).to(said)
+        self.said, self.share = said, said.mean(0)
+        self.messages = _weighted_means(said, messages)
+        self.pictures = _weighted_means(member, pictures)
+
+    def errors(self, kernel: int) -> Tensor:
+        """Return the squared error on each class by the maps of all others, [classes, ridges]."""
+        classes = self.share.nonzero().flatten().tolist()
+        errors = []
+        for left in classes:
+            claims = [
+                F.conv2d(self.messages[[left]], weight, padding=kernel // 2)
+                for weight in self.maps([one for one in classes if one != left], kernel, RIDGES)
+            ]
+            errors += [(claim - self.pictures[[left]]).square().mean() for claim in claims]
+        return torch.stack(errors).reshape(len(classes), -1)
+
+    def maps(self, classes: list[int], kernel: int, ridges: Sequence[float]) -> list[Tensor]:
+        """Return the map [f, channels, kernel, kernel] of some classes for every ridge.
+
+        min_W |sqrt(share) (A W - B)|^2 + ridge |D W|^2, where a row of A is what surrounds one
+        place of a class mean and D holds weights further away smaller. Solved in the smaller of its
+        two forms.
+        """
+        some = self.share[classes, None, None].sqrt()
+        around = F.unfold(self.messages[classes], kernel, padding=kernel // 2) * some
+        a = around.transpose(1, 2).flatten(0, 1)
+        b = (self.pictures[classes].flatten(2) * some).transpose(1, 2).flatten(0, 1)
+        offset = torch.arange(kernel, device=a.device) - kernel // 2
+        steps = (offset[:, None].abs() + offset.abs()).flatten().repeat(self.messages.shape[1])
+        nearer = NEARER ** (-steps / 2)
+        unit = a.square().sum(0).mean() + 1e-12  # a message may say nothing
+        a, b = (a * nearer).double(), b.double()
+        tall = len(a) > a.shape[1]
+        values, vectors = torch.linalg.eigh(a.T @ a if tall else a @ a.T)
+        told = vectors.T @ (a.T @ b if tall else b)
+        weights = []
+        for ridge in ridges:
+            solved = vectors @ (told / (values + ridge * unit)[:, None])
+            weights.append(nearer[:, None] * (solved if tall else a.T @ solved).float())
+        return [one.T.unflatten(1, (-1, kernel, kernel)) for one in weights]
+
+
+def _choice(ties: list[_Ties]) -> tuple[int, int, float]:
+    """Return layout, kernel and ridge by which classes that were left out are predicted well."""
+    tried, errors = [], []
+    for which, tie in enumerate(ties):
+        wide = [one for one in KERNELS if one <= 2 * min(tie.messages.shape[2:]) - 1]
+        for kernel in wide:
+            errors.append(tie.errors(kernel))
+            tried += [(ridge, which, kernel) for ridge in RIDGES]
+    of_class = torch.cat(errors, 1)  # [classes, choices]
+    error, uncertain = of_class.mean(0), of_class.std(0, correction=0) / len(of_class) ** 0.5
+    best = int(error.argmin())
+    bar = float(error[best] + uncertain[best])
+    # A layout that is not the best one is wrong, not merely simpler.
+    near = [
+        one
+        for one, own in zip(tried, error.tolist(), strict=True)
+        if own <= bar and one[1] == tried[best][1]
+    ]
+    ridge, which, kernel = max(near)
+    return which, kernel, ridge
+
+
+def _weighted_means(weights: Tensor, values: Tensor) -> Tensor:
+    """Return the means [k, ...] of values [n, ...] under each column of weights [n, k]."""
+    means = weights.T @ values.flatten(1) / weights.sum(0).clamp_min(1e-12)[:, None]
+    return means.reshape(-1, *values.shape[1:])
+
+
+def _refined(weight: Tensor, messages: Tensor, pictures: Tensor, ties: _Ties) -> Tensor:
+    """Refine the map of linear messages until what it rebuilds is distributed as pictures are.
+
+    Loss: squared distance of the class means, in units of what sampling alone makes of it; of the
+    covariances of colors at ``OFFSETS``, in units of the variance; and of the pixels from [0, 1].
+    """
+    weight, mean = weight.clone().requires_grad_(), pictures.mean(0)
+    with torch.no_grad():
+        wanted = _covariances(pictures)
+        variance = wanted[0].diagonal().mean()
+    optimizer = torch.optim.Adam([weight], 1e-3)
+    sampling = variance * len(ties.share) / len(messages)
+    for _ in range(REFINEMENTS):
+        rebuilt = F.conv2d(messages, weight, padding=weight.shape[-1] // 2)
+        gap = (_weighted_means(ties.said, rebuilt) - ties.pictures).square().flatten(1).mean(1)
+        covariance = (_covariances(rebuilt) - wanted).square().sum((1, 2)).mean()
+        outside = rebuilt + mean - (rebuilt + mean).clamp(0, 1)
+        loss = (ties.share * gap).sum() / sampling + COLORS * covariance / variance**2
+        loss = loss + RANGE * outside.square().mean() / variance
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return weight.detach()
+
+
+def _covariances(pictures: Tensor) -> Tensor:
+    """Return the covariance of channels at every offset, [offsets, channels, channels]."""
+    centered = pictures - pictures.mean(0)
+    h, w = centered.shape[2:]
+    found = []
+    for down, right in OFFSETS:
+        here = centered[:, :, : h - down, max(0, -right) : w - max(0, right)]
+        there = centered[:, :, down:, max(0, right) : w + min(0, right)]
+        a, b = (one.transpose(0, 1).flatten(1) for one in (here, there))
+        found.append(a @ b.T / a.shape[1])
+    return torch.stack(found)
