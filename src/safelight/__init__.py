@@ -12,22 +12,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from safelight.plan.plan import Plan
-    from safelight.record.record import Record
+    from safelight.record.kinds import AnyRecord
 
 __all__ = ["audit", "load_plan", "load_record"]
 
 
-def audit(plan: "Plan", out: str | Path, *, resume: bool = False) -> "Record":
+def audit(plan: "Plan", out: str | Path, *, resume: bool = False) -> "AnyRecord":
     """Run a plan and return its record, which is also in ``out`` beside its artifacts.
 
     Raises:
         SafelightError: the plan, data, model or folder cannot be used; one line says why.
     """
-    from safelight.auditing.run import audit as run_audit
-    from safelight.auditing.setting import prepare
+    from safelight.auditing.question import begin
     from safelight.record.store import Run
 
-    return run_audit(prepare(plan), Run(Path(out)), lambda *_: None, resume=resume)
+    return begin(plan)(Run(Path(out)), lambda *_: None, resume)
 
 
 def load_plan(path: str | Path) -> "Plan":
@@ -37,8 +36,8 @@ def load_plan(path: str | Path) -> "Plan":
     return load(path)
 
 
-def load_record(path: str | Path) -> "Record":
+def load_record(path: str | Path) -> "AnyRecord":
     """Read the record of a run."""
-    from safelight.record.store import load_record as load
+    from safelight.record.kinds import load_any
 
-    return load(path)
+    return load_any(path)

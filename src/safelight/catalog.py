@@ -24,6 +24,7 @@ from safelight.errors import PlanError
 ROOMS: Mapping[str, str] = {
     "attack": "attacks",
     "threat": "threats",
+    "defense": "defenses",
     "classifier": "targets/classifiers",
 }
 

@@ -7,18 +7,24 @@ import pytest
 
 from safelight import catalog
 from safelight.testing.attacks import AttackContract
+from safelight.testing.extraction import ExtractionContract, ReleaseContract
+from safelight.testing.membership import GameContract, MembershipContract
 from safelight.testing.threats import ThreatContract
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = {
-    "attack": (AttackContract, "attack", ROOT / "tests/attacks"),
-    "threat": (ThreatContract, "threat", ROOT / "tests/threats"),
+    "attack": (
+        (AttackContract, MembershipContract, ExtractionContract),
+        "attack",
+        ROOT / "tests/attacks",
+    ),
+    "threat": ((ThreatContract, GameContract, ReleaseContract), "threat", ROOT / "tests/threats"),
 }
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
 def test_every_component_is_held_to_its_contract(kind, monkeypatch):
-    contract, attribute, folder = CONTRACTS[kind]
+    contracts, attribute, folder = CONTRACTS[kind]
     monkeypatch.syspath_prepend(str(folder))
     held = set()
     for file in sorted(folder.glob("test_*.py")):
@@ -26,7 +32,7 @@ def test_every_component_is_held_to_its_contract(kind, monkeypatch):
         held |= {
             catalog.name_of(getattr(suite, attribute))
             for suite in vars(module).values()
-            if isinstance(suite, type) and issubclass(suite, contract) and suite is not contract
+            if isinstance(suite, type) and issubclass(suite, contracts) and suite not in contracts
         }
     assert held == set(catalog.names(kind))
 

@@ -40,9 +40,9 @@ def test_digits_are_rebuilt_without_queries_better_than_the_mean_of_their_class(
 
 
 def test_refinement_helps_a_linear_message(tmp_path, monkeypatch):
-    seen, secret = watch("conv1", tmp_path)
     reached = []
     for refinements in (0, 30):
+        seen, secret = watch("conv1", tmp_path / str(refinements))
         monkeypatch.setattr(class_means, "REFINEMENTS", refinements)
         claim = ClassMeans().run(seen.restricted(ClassMeans.needs), Seeds(0)).images
         reached.append(float(psnr(claim, secret.victims.images).mean()))
@@ -53,7 +53,7 @@ def test_the_map_is_that_of_ridge_regression(tmp_path):
     """In both forms, against the normal equations written out."""
     seen, _ = watch("relu2", tmp_path)
     layout = class_means._layouts(seen.message_shape, seen.image_shape)[1]
-    ties = class_means._Ties(seen, layout.padded(seen.messages), layout.folded(seen.public.images))
+    ties = class_means._Ties(seen, layout, seen.messages, seen.public.images)
     for classes in ([0, 3], list(range(10))):  # fewer rows than columns, and more
         (found,) = ties.maps(classes, 1, [0.1])
         some = ties.share[classes].sqrt()[:, None, None]

@@ -73,7 +73,7 @@ def test_a_tiny_reproduction_sets_ours_beside_theirs_and_goes_on_where_it_was(
     for _ in range(2):
         result = CliRunner().invoke(app, order)
         assert result.exit_code == 0, result.output
-        assert "query-free, class means" in result.output
+        assert "query-free, other set, aligned shadow" in result.output
     kept = Table.model_validate_json((tmp_path / "out/mnist.json").read_text())
     assert len(kept.rows) == len(PAPER["adversaries"])
     for row in kept.rows:

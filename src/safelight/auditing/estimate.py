@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from safelight.auditing.pair import label, mismatch
+from safelight.auditing.question import asks_for_messages, begin
 from safelight.auditing.scoring import EASED
 from safelight.auditing.setting import Setting, prepare
 from safelight.plan.plan import Plan, to_toml
@@ -20,6 +21,9 @@ def estimate(plan: Plan) -> str:
     Raises:
         PlanError, DataError, LoadError: the plan cannot be run.
     """
+    if not asks_for_messages(plan):
+        begin(plan)
+        return f"{to_toml(plan)}\n# it can be run; what it costs is not estimated for this threat"
     setting = prepare(plan)
     speed = _flops_per_second(setting.device)
     seeds = len(plan.seeds)

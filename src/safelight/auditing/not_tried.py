@@ -26,7 +26,7 @@ def not_tried(setting: Setting) -> list[str]:
         gaps.append(f"{told}: {_threat(list(dict.fromkeys(watched)), 'cloud')}")
     used = {catalog.name_of(attack) for attack in setting.attacks}
     for name in catalog.names("attack"):
-        if name not in used:
+        if name.startswith("inversion/") and name not in used:
             gaps.append(f"The attack {name}: --set 'attacks=[{{name=\"{name}\"}}]'")
     if len(setting.plan.seeds) < 3:
         gaps.append("Repetition (one seed tells nothing of the spread): --seeds 0,1,2")

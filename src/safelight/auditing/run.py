@@ -219,7 +219,7 @@ def _opening(setting: Setting, run: Run, pairs: list[_Pair], target: TargetFacts
         components=components,
         not_tried=not_tried(setting),
         plan=setting.plan.model_dump(mode="json", exclude_none=True),
-        provenance=describe.describe_provenance(setting),
+        provenance=describe.describe_provenance(setting.device),
         seconds=0.0,
     )
 

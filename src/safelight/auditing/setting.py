@@ -14,6 +14,7 @@ from torch import Tensor
 
 from safelight import catalog
 from safelight.attacks.attack import InversionAttack
+from safelight.auditing.target import obtain
 from safelight.cache import Cache
 from safelight.data.roles import Roles, deal
 from safelight.errors import DataError, PlanError
@@ -24,7 +25,6 @@ from safelight.record.record import Component, Measurement, Provenance, Role, Ta
 from safelight.record.verdict import FEWEST_VICTIMS, LEVEL, LINE_UP
 from safelight.stats.intervals import clopper_pearson
 from safelight.targets.cut import cut, cut_points
-from safelight.targets.load import load_target
 from safelight.targets.target import Target
 from safelight.threats.split_inference import SplitInference
 
@@ -53,7 +53,7 @@ def prepare(plan: Plan) -> Setting:
     Raises:
         PlanError, DataError, LoadError: it cannot be run as it is written.
     """
-    device = _device(plan.device)
+    device = device_of(plan.device)
     built = [
         (one.label or one.name, attack)
         for one in plan.attacks
@@ -84,7 +84,7 @@ def prepare(plan: Plan) -> Setting:
     victims, holdout = roles.victims.to(device), roles.holdout.to(device)
     suspects = line_up(holdout, victims, LINE_UP)
     cache = Cache()
-    target = load_target(plan.target, roles, device, cache)
+    target, _ = obtain(plan, roles, device, cache)
     for threat in threats:
         cut(target.model, threat.cut, roles.victims.shape)
     return Setting(plan, device, threats, attacks, pairs, roles, target, suspects, cache)
@@ -162,12 +162,10 @@ def describe_component(kind: str, component: Any) -> Component:
     )
 
 
-def describe_provenance(setting: Setting) -> Provenance:
+def describe_provenance(where: torch.device) -> Provenance:
     """Return where, when and with what the audit runs."""
     packages = ("torch", "numpy", "scipy", "datasets")
-    device = str(setting.device)
-    if setting.device.type == "cuda":
-        device = torch.cuda.get_device_name(setting.device)
+    device = torch.cuda.get_device_name(where) if where.type == "cuda" else str(where)
     return Provenance(
         safelight=metadata.version("safelight"),
         commit=_commit(),
@@ -179,7 +177,12 @@ def describe_provenance(setting: Setting) -> Provenance:
     )
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """Return the device of that name.
+
+    Raises:
+        PlanError: there is none.
+    """
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

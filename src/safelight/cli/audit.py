@@ -9,7 +9,7 @@ from safelight.cli.carry_out import carry_out
 from safelight.cli.plan_options import Device, Seeds, Setting, overrides
 from safelight.errors import PlanError
 from safelight.plan.plan import load_plan, parse_plan
-from safelight.record.store import Run
+from safelight.record.kinds import load_any
 from safelight.reports.evidence import Evidence
 
 
@@ -33,11 +33,11 @@ def audit(
         bool, typer.Option("--dry-run", help="print the resolved plan and its cost, attack nothing")
     ] = False,
 ) -> None:
-    """Run a plan: who can rebuild which pictures, and how sure is that?"""
+    """Run a plan: what can be rebuilt, told or read out of the model, and how sure is that?"""
     if resume is not None:
         if plan or out or seeds or device or setting or dry_run:
             raise PlanError("--resume takes the plan from the run; give nothing but --evidence")
-        old = Run(resume).load()
+        old = load_any(resume)
         carry_out(parse_plan(old.plan, str(resume)), resume, evidence, resume=True)
         return
     if plan is None:

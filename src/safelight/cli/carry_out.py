@@ -26,11 +26,10 @@ def carry_out(
     """
     console = Console()
     with console.status("Loading PyTorch, the pictures and the model"):
-        from safelight.auditing.run import audit
-        from safelight.auditing.setting import prepare
-        from safelight.reports import html, terminal
+        from safelight.auditing.question import begin
+        from safelight.reports.render import render
 
-        setting = prepare(plan)
+        audit = begin(plan)
     run = Run(folder)
     columns = (
         TextColumn("[progress.description]{task.description}"),
@@ -45,13 +44,13 @@ def carry_out(
             def tell(doing: str, done: int, total: int) -> None:
                 bar.update(task, description=doing, completed=done, total=total)
 
-            audit(setting, run, tell, resume=resume)
+            audit(run, tell, resume)
     except KeyboardInterrupt:
         again = again or f"safelight audit --resume {folder}"
         typer.echo(f"stopped; continue with: {again}", err=True)
         raise typer.Exit(130) from None
-    run.write("report.html", html.render(run, evidence).encode())
+    run.write("report.html", render(run, "html", evidence).encode())
     if brief:
         return
-    typer.echo(terminal.render(run, evidence))
+    typer.echo(render(run, "terminal", evidence))
     typer.echo(f"Report: {folder / 'report.html'} (it shows people's pictures: keep it private)")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from safelight.record.compare import at_least, new_since, unfinished
-from safelight.record.store import load_record
+from safelight.record.kinds import load_any
 
 
 def gate(
@@ -24,10 +24,10 @@ def gate(
     Exit code 0: nothing at or above the severity. 1: findings. 2: wrong use. 3: incomplete, so
     that nothing can be cleared.
     """
-    record = load_record(folder)
+    record = load_any(folder)
     findings = at_least(record, fail_on)
     if baseline is not None:
-        findings = new_since(record, findings, load_record(baseline))
+        findings = new_since(record, findings, load_any(baseline))
     for one in findings:
         typer.echo(f"{one.verdict.severity}: {one.where} / {one.attack}: {one.verdict.reason}")
     if findings:

@@ -1,6 +1,5 @@
 """``safelight report``."""
 
-import importlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,6 +7,7 @@ import typer
 
 from safelight.record.store import Run
 from safelight.reports.evidence import Evidence
+from safelight.reports.render import render
 
 
 def report(
@@ -24,7 +24,7 @@ def report(
 ) -> None:
     """Render a record again; nothing is recomputed."""
     run = Run(folder)
-    text = importlib.import_module(f"safelight.reports.{form}").render(run, evidence)
+    text = render(run, form, evidence)
     if out is None and form == "html":
         run.write("report.html", text.encode())
         typer.echo(f"Report: {folder / 'report.html'}")

@@ -25,7 +25,8 @@ class Roles:
     """Disjoint sets of pictures: no content hash is in two of them.
 
     ``private``: what the target was trained on (None if unknown). ``public``: the attacker's.
-    ``victims``: what the attacker wants to see. ``holdout``: look-alikes to name victims among.
+    ``victims``: what the attacker wants to see; none where it is after the training set.
+    ``holdout``: look-alikes to name victims among, or pictures that were never trained on.
     """
 
     private: ImageSet | None
@@ -36,7 +37,7 @@ class Roles:
     def items(self) -> list[tuple[str, ImageSet]]:
         """Return (name, set) for each role that is there."""
         sets = {name: getattr(self, name) for name in ORDER}
-        return [(name, images) for name, images in sets.items() if images is not None]
+        return [(name, images) for name, images in sets.items() if images]
 
 
 def open_split(source: str, split: str, plan: DataPlan) -> Split:
@@ -84,6 +85,8 @@ def deal(plan: DataPlan) -> Roles:
             seeds = Seeds(plan.seed, ("roles", Path(key[0]).name, key[1]))
             pools[key] = _Pool(open_split(*key, plan), seeds)
         drawn[name] = pools[key].draw(name, role.count)
+    if "victims" not in drawn:
+        drawn["victims"] = drawn["holdout"].rows(torch.arange(0))
     _check_alike(drawn)
     _check_disjoint(drawn)
     return Roles(drawn.get("private"), drawn["public"], drawn["victims"], drawn["holdout"])

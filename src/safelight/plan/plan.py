@@ -44,8 +44,12 @@ class DataPlan(_Strict):
     )
     private: RolePlan | None = Field(None, description="what the target was trained on")
     public: RolePlan = Field(description="what the attacker owns")
-    victims: RolePlan = Field(description="what the attacker wants to see")
-    holdout: RolePlan = Field(description="look-alikes that nobody attacks; for naming victims")
+    victims: RolePlan | None = Field(
+        None, description="what the attacker wants to see; not where it is after the training set"
+    )
+    holdout: RolePlan = Field(
+        description="pictures nobody attacks: look-alikes to name victims among, non-members"
+    )
 
 
 class FitPlan(_Strict):
@@ -59,6 +63,10 @@ class FitPlan(_Strict):
     shift: int = Field(0, ge=0, description="move each picture by up to this many pixels")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the forward pass; bfloat16 is faster where the hardware has it"
+    )
+    optimizer: Literal["adamw", "gradient descent"] = Field(
+        "adamw",
+        description="gradient descent: on the whole set at once, one step an epoch, constant rate",
     )
     seed: int = 0
 
@@ -94,6 +102,10 @@ class ComponentPlan(BaseModel):
         return dict(self.__pydantic_extra__ or {})
 
 
+class DefensePlan(ComponentPlan):
+    """How the target is trained in place of the plain loop: ``dp_sgd`` and its options."""
+
+
 class ThreatPlan(ComponentPlan):
     """A threat, and which attacks to try under it."""
 
@@ -116,6 +128,7 @@ class Plan(_Strict):
     device: str = "cpu"
     data: DataPlan
     target: TargetPlan
+    defense: DefensePlan | None = None
     threats: list[ThreatPlan] = Field(min_length=1)
     attacks: list[AttackPlan] = Field(min_length=1)
 

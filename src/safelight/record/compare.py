@@ -1,11 +1,16 @@
 """What is new in a record beside an older one."""
 
 from safelight.errors import RecordError
+from safelight.record.extraction import ExtractionFinding
+from safelight.record.kinds import AnyRecord
+from safelight.record.membership_audit import AttackFinding
 from safelight.record.record import SEVERITIES, Finding, Record, Severity
 from safelight.record.verdict import never_attacked
 
+AnyFinding = Finding | AttackFinding | ExtractionFinding
 
-def at_least(record: Record, severity: Severity) -> list[Finding]:
+
+def at_least(record: AnyRecord, severity: Severity) -> list[AnyFinding]:
     """Return the leaks of that severity or worse."""
     bar = SEVERITIES.index(severity)
     return [
@@ -15,7 +20,9 @@ def at_least(record: Record, severity: Severity) -> list[Finding]:
     ]
 
 
-def new_since(record: Record, findings: list[Finding], baseline: Record) -> list[Finding]:
+def new_since(
+    record: AnyRecord, findings: list[AnyFinding], baseline: AnyRecord
+) -> list[AnyFinding]:
     """Return the findings that the baseline lacks, or has at a lower severity.
 
     Findings are the same when threat, attack and all their options are.
@@ -26,9 +33,10 @@ def new_since(record: Record, findings: list[Finding], baseline: Record) -> list
     """
     if baseline.status != "complete":
         raise RecordError("the baseline was not finished; --resume it, or gate without --baseline")
-    if (record.target.name, _victims(record)) != (baseline.target.name, _victims(baseline)):
+    if _subject(record) != _subject(baseline):
         raise RecordError(
-            "the baseline audits another model or other victims; audit both with one data plan"
+            "the baseline audits another model, other pictures or another threat; audit both with "
+            "one data plan"
         )
     known = {
         one.id: SEVERITIES.index(one.verdict.severity)
@@ -40,7 +48,7 @@ def new_since(record: Record, findings: list[Finding], baseline: Record) -> list
     ]
 
 
-def unfinished(record: Record) -> list[str]:
+def unfinished(record: AnyRecord) -> list[str]:
     """Return why a record cannot clear its model: an open run, errors, inconclusive findings."""
     reasons = [] if record.status == "complete" else ["the run was not finished; --resume it"]
     reasons += [
@@ -50,8 +58,13 @@ def unfinished(record: Record) -> list[str]:
     ]
     if not record.findings:
         reasons.append("no attack fits any threat of the plan")
-    return reasons + never_attacked(record.findings)
+    if isinstance(record, Record):
+        reasons += never_attacked(record.findings)
+    return reasons
 
 
-def _victims(record: Record) -> str:
-    return next((role.sha256 for role in record.roles if role.name == "victims"), "")
+def _subject(record: AnyRecord) -> tuple[str, ...]:
+    """Return what a record is about: question, model, and whose pictures are at stake."""
+    secret = ("victims",) if isinstance(record, Record) else ("private", "training set")
+    pictures = [role.sha256 for role in record.roles if role.name in secret]
+    return type(record).__name__, record.target.name, *pictures

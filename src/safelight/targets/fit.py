@@ -8,11 +8,12 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 from safelight.data.augment import augmented
 from safelight.data.images import ImageSet
 from safelight.plan.plan import FitPlan
+from safelight.targets.descent import descend
 from safelight.targets.target import Normalized
 
 
 def fit(model: Normalized, data: ImageSet, recipe: FitPlan) -> dict[str, Any]:
-    """Train a classifier in place: AdamW, one-cycle learning rate, cross-entropy.
+    """Train a classifier in place: AdamW, one-cycle learning rate, cross-entropy; or descend.
 
     Weights and their updates are float32; ``recipe.precision`` is that of the passes.
 
@@ -24,6 +25,15 @@ def fit(model: Normalized, data: ImageSet, recipe: FitPlan) -> dict[str, Any]:
     Returns:
         The facts to keep with the weights: the recipe, n, and the training set's hash.
     """
+    if recipe.optimizer == "gradient descent":
+        return descend(
+            model,
+            data,
+            steps=recipe.epochs,
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            seed=recipe.seed,
+        )
     device = model.mean.device
     images, labels = data.images.to(device), data.labels.to(device)
     order = torch.Generator().manual_seed(recipe.seed)

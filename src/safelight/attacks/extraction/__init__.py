@@ -1,0 +1,1 @@
+"""Attacks that look for training pictures in what is published, one method a file."""

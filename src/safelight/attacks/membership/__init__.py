@@ -1,0 +1,1 @@
+"""Was this picture in the training set? Attacks on the answers of a model."""

@@ -1,0 +1,78 @@
+"""The target of an audit: as given, trained plainly, or trained by the plan's defense."""
+
+import dataclasses
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from safelight import catalog
+from safelight.cache import Cache, source_of
+from safelight.data.images import ImageSet
+from safelight.data.roles import Roles
+from safelight.errors import PlanError
+from safelight.plan.plan import FitPlan, Plan
+from safelight.targets.fit import fit
+from safelight.targets.load import load_target
+from safelight.targets.shadows import Training
+from safelight.targets.target import Normalized, Target
+from safelight.targets.untrained import same_structure
+
+
+class Defense(Protocol):
+    """A way to train that comes with a promise, such as ``defenses.dp_sgd``."""
+
+    def train(self, model: Normalized, data: ImageSet, recipe: FitPlan) -> dict[str, Any]:
+        """Train in place; return facts."""
+        ...
+
+    def prepared(self, model: Normalized) -> Normalized:
+        """Return the model as it can be trained."""
+        ...
+
+    def privacy(self, n: int, recipe: FitPlan) -> dict[str, Any]:
+        """Return what is promised."""
+        ...
+
+
+def obtain(plan: Plan, roles: Roles, device: torch.device, cache: Cache) -> tuple[Target, Training]:
+    """Return the target, and how another one would be trained like it.
+
+    Raises:
+        PlanError, LoadError: there is no such model or defense, or it cannot be trained.
+    """
+    if plan.defense is None:
+        return load_target(plan.target, roles, device, cache), fit
+    defense: Defense = catalog.build("defense", plan.defense.name, plan.defense.options)
+    return defended(plan, roles, device, cache, defense), defense.train
+
+
+def defended(
+    plan: Plan, roles: Roles, device: torch.device, cache: Cache, defense: Defense
+) -> Target:
+    """Train the plan's target by a defense, or take it from the cache.
+
+    Raises:
+        PlanError: weights are given, so that nothing is trained.
+    """
+    if plan.target.weights is not None or roles.private is None:
+        raise PlanError("a defended target is trained here; leave out target.weights")
+    # The untrained network: what one step on a few pictures leaves is drawn anew.
+    few = dataclasses.replace(roles, private=roles.private.rows(torch.arange(2)))
+    step = FitPlan(epochs=1, batch_size=2)
+    blank = load_target(plan.target.model_copy(update={"fit": step}), few, device, cache)
+    recipe, private = plan.target.fit, roles.private
+    fresh: Any = same_structure(blank.model, recipe.seed)
+    model = defense.prepared(fresh)
+    key = {"defense": repr(defense), "recipe": recipe.model_dump(), "data": private.sha256()}
+    key |= {"layers": repr(model), "torch": torch.__version__}
+
+    def make() -> dict[str, Tensor]:
+        defense.train(model, private, recipe)
+        return {name: value.cpu() for name, value in model.state_dict().items()}
+
+    layers = [type(one) for one in model.modules()]
+    model.load_state_dict(cache.tensors(key, source_of(type(defense), *layers), make))
+    facts = {"recipe": recipe.model_dump(), "privacy": defense.privacy(len(private), recipe)}
+    trained_on = f"{len(private)} pictures of {private.source}"
+    return Target(plan.target.model, model.to(device), trained_on, facts)

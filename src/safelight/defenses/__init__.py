@@ -1,0 +1,1 @@
+"""What makes a model leak less: one defense a file."""

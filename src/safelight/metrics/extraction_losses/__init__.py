@@ -1,0 +1,1 @@
+"""The pure functions that extraction attacks optimize, one kind a file."""

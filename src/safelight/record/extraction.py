@@ -1,0 +1,311 @@
+"""What candidates show of a training set, and the only place that judges it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from safelight.errors import RecordError
+from safelight.record.membership import Compared
+from safelight.record.record import (
+    SEVERITIES,
+    Component,
+    Control,
+    Measurement,
+    Provenance,
+    Role,
+    Severity,
+    TargetFacts,
+    Verdict,
+)
+
+#: Raised whenever a reader of an older version would misread a newer file.
+SCHEMA_VERSION = 1
+
+#: Fewer members than this and even a perfect attack leaves an interval too wide to act on: with 20
+#: of 20 pairs ranked right, the 95 % interval of the AUC starts at 0.84.
+FEWEST_MEMBERS = 20
+
+#: Share of false discoveries among the pictures called extracted.
+FALSE_DISCOVERIES = 0.01
+
+#: At most this share of audits without a leak end as LEAK, both tests together (Bonferroni).
+ERROR = 0.01
+
+#: What tells members from others: the AUC, and the number extracted.
+TESTS = 2
+
+#: Shuffles of membership. Each p-value must reach ERROR / TESTS = 0.005, which ten of 2,001 do.
+SHUFFLES = 2000
+
+#: Every second training picture had: the training set is as good as published. One in ten: anyone
+#: in it must expect to be seen. (Both are lower limits.)
+MOST, SOME = 0.5, 0.1
+
+#: SSIM above which the literature counts a picture as reconstructed, whatever it was matched with.
+LEGACY_SSIM = 0.4
+
+PLANTED = "planted training set"
+UNRELATED = "unrelated candidates"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Nearest(_Frozen):
+    """For one set of pictures, the candidate nearest to each, in the order of the set.
+
+    ``likeness`` is the correlation with it, ``ssim`` its SSIM, ``candidate`` its number among the
+    claim's, ``artifact`` a sheet of these candidates.
+    """
+
+    likeness: list[float]
+    ssim: list[float]
+    candidate: list[int]
+    artifact: str
+
+
+class ExtractionCell(_Frozen):
+    """One threat x attack x seed: the unit of work, and of resuming."""
+
+    id: str
+    finding: str
+    seed: int
+    status: Literal["ok", "error"]
+    reason: str = ""
+    candidates: int = 0
+    members: Nearest | None = None
+    others: Nearest | None = None
+    measurements: dict[str, float] = Field(default_factory=dict)
+    budgets: list[tuple[int, float]] = Field(default_factory=list)
+    provenance: dict[str, float] = Field(default_factory=dict)
+    controls: list[Control] = Field(default_factory=list)
+    seconds: float = 0.0
+
+
+class ExtractionFinding(_Frozen):
+    """The cells that differ only in their seed, pooled over seeds picture by picture, and judged.
+
+    ``measurements`` holds what does not decide: coverage, SSIM, the literature's rule on members
+    and on others. ``roc`` holds the corners of the curve as (others called, members called).
+    """
+
+    id: str
+    threat: str
+    threat_options: dict[str, Any]
+    attack: str
+    attack_options: dict[str, Any]
+    access: str
+    skipped: str = ""
+    verdict: Verdict
+    auc: Compared | None = None
+    extracted: Compared | None = None
+    measurements: dict[str, Measurement] = Field(default_factory=dict)
+    roc: list[tuple[float, float]] = Field(default_factory=list)
+    controls: list[Control] = Field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def where(self) -> str:
+        """What is exposed."""
+        return "the weights"
+
+
+class ExtractionRecord(_Frozen):
+    """Everything one audit of released weights found. The field order is the file's order.
+
+    ``image_shape`` is (channels, height, width); artifacts are PNG sheets of all pictures of a
+    set, in order, ``sheet_columns`` a row, addressed by the sha256 of the file. ``nearest_others``
+    names for each member the held-out picture most like it, with their correlation: what chance
+    resemblance looks like.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    kind: Literal["extraction"] = "extraction"
+    status: Literal["running", "complete"]
+    name: str
+    verdict: Verdict | None
+    target: TargetFacts
+    roles: list[Role]
+    classes: list[str]
+    image_shape: list[int]
+    member_labels: list[int]
+    members_artifact: str
+    others_artifact: str
+    nearest_others: list[int]
+    nearest_others_likeness: list[float]
+    sheet_columns: int
+    findings: list[ExtractionFinding]
+    cells: list[ExtractionCell]
+    components: list[Component]
+    shuffles: int
+    plan: dict[str, Any]
+    provenance: Provenance
+    seconds: float
+
+
+def judge(
+    auc: Compared, extracted: Compared, controls: Sequence[Control], errors: Sequence[str] = ()
+) -> Verdict:
+    """Judge one attack on one model.
+
+    Args:
+        auc: how often a member is nearer to a candidate than another picture is.
+        extracted: share of the members extracted at ``FALSE_DISCOVERIES``.
+        controls: the planted training set and the unrelated candidates among them.
+        errors: of cells that failed.
+    """
+    if errors:
+        return inconclusive(f"error: {errors[0]}")
+    failed = [control for control in controls if not control.passed]
+    for control in failed:
+        if control.name == UNRELATED:
+            return inconclusive(f"the score cannot be trusted: {control.detail}")
+    if auc.measurement.n < FEWEST_MEMBERS:
+        return inconclusive(
+            f"{auc.measurement.n} training pictures are too few to judge; audit {FEWEST_MEMBERS}"
+        )
+    if leaking(auc) or leaking(extracted):
+        return Verdict(
+            outcome="LEAK",
+            severity=_severity(extracted),
+            confidence=_confidence(auc, controls),
+            reason=_told(auc, extracted),
+        )
+    if not any(control.name == PLANTED for control in controls):
+        return inconclusive("the attack was not tried on a planted training set")
+    if failed:
+        return inconclusive(
+            f"the attack found nothing, but failed where a leak was planted: {failed[0].detail}"
+        )
+    return Verdict(
+        outcome="NO EVIDENCE",
+        severity="none",
+        confidence=_confidence(auc, controls),
+        reason=_told(auc, extracted) + "; the same attack extracts a planted training set",
+    )
+
+
+def leaking(tested: Compared) -> bool:
+    """Whether one test alone makes the verdict LEAK."""
+    return tested.p <= ERROR / TESTS
+
+
+def overall(findings: Sequence[ExtractionFinding]) -> Verdict:
+    """Return the verdict on the model: its worst finding, or what keeps it open."""
+    ran = [one for one in findings if not one.skipped]
+    if not ran:
+        return inconclusive("no attack fits the threat and this model")
+    order = {"LEAK": 2, "INCONCLUSIVE": 1, "NO EVIDENCE": 0}
+    return max(
+        ran,
+        key=lambda one: (order[one.verdict.outcome], SEVERITIES.index(one.verdict.severity)),
+    ).verdict
+
+
+def planted_control(auc: Compared, extracted: Compared) -> Control:
+    """Judge the attack on a model that was made to leak, by the tests that judge everything."""
+    members = auc.measurement.n
+    count = round((extracted.measurement.value or 0.0) * members)
+    return Control(
+        name=PLANTED,
+        question="Does this attack find a training set that is there?",
+        passed=leaking(auc) or leaking(extracted),
+        detail=f"on a small model that was made to learn {members} public pictures by heart, "
+        f"the AUC is {auc.measurement.value or 0.0:.2f} and {count} are extracted",
+    )
+
+
+def unrelated_control(p: float, auc: float, count: int) -> Control:
+    """Judge the score itself: public pictures that nobody trained on, taken as candidates.
+
+    Args:
+        p: the smaller p-value of the two tests.
+        auc: the AUC with these candidates.
+        count: pictures called extracted beyond what shuffles reach.
+    """
+    return Control(
+        name=UNRELATED,
+        question="Does the score find a leak where there can be none?",
+        # Judged by itself a false alarm in 1,000 audits: it voids the whole finding.
+        passed=p > 0.001,
+        detail=f"with unrelated public pictures as candidates the AUC is {auc:.2f} and {count} "
+        "training pictures are called extracted",
+    )
+
+
+def inconclusive(reason: str) -> Verdict:
+    """Return the verdict that neither clears nor blames."""
+    return Verdict(outcome="INCONCLUSIVE", severity="none", confidence="low", reason=reason)
+
+
+def is_extraction(path: str | Path) -> bool:
+    """Whether a run's folder, or a record.json, is of an audit of released weights."""
+    try:
+        return bool(json.loads(_file(path).read_bytes()).get("kind") == "extraction")
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def load_extraction(path: str | Path) -> ExtractionRecord:
+    """Read the record of a run, by its folder or its record.json.
+
+    Raises:
+        RecordError: there is none, it is cut short, of another kind or of another version.
+    """
+    file = _file(path)
+    try:
+        content = json.loads(file.read_bytes())
+    except OSError as error:
+        raise RecordError(f"no record at {file}: {error.strerror}; give a run's folder") from None
+    except ValueError:
+        raise RecordError(f"{file} is cut short or not a record; run the audit again") from None
+    if not isinstance(content, dict) or content.get("kind") != "extraction":
+        raise RecordError(f"{file} is not of an audit of released weights; give another run")
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{file} has schema version {version}, this safelight reads {SCHEMA_VERSION}; "
+            "use the safelight that wrote it, or run the audit again"
+        )
+    try:
+        return ExtractionRecord.model_validate(content)
+    except pydantic.ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise RecordError(f"{file} is damaged at {where}; run the audit again") from None
+
+
+def _file(path: str | Path) -> Path:
+    file = Path(path)
+    return file / "record.json" if file.is_dir() else file
+
+
+def _severity(extracted: Compared) -> Severity:
+    share = extracted.measurement.low or 0.0
+    if not leaking(extracted):
+        return "low"  # members can be told from others, but nobody's picture is had
+    if share > MOST:
+        return "critical"
+    return "high" if share > SOME else "medium"
+
+
+def _confidence(auc: Compared, controls: Sequence[Control]) -> Literal["low", "medium", "high"]:
+    """High needs every control passed, 100 members and 3 seeds; low is a failed control."""
+    if not all(control.passed for control in controls):
+        return "low"
+    return "high" if auc.measurement.n >= 100 and auc.measurement.seeds >= 3 else "medium"
+
+
+def _told(auc: Compared, extracted: Compared) -> str:
+    share = extracted.measurement
+    count = round((share.value or 0.0) * share.n)
+    return (
+        f"{count} of {share.n} training pictures are extracted at "
+        f"{100 * FALSE_DISCOVERIES:g}% false discoveries (shuffled membership reaches "
+        f"{round(extracted.reach * share.n)}), and a training picture is nearer to a candidate "
+        f"than another picture is in {100 * (auc.measurement.value or 0.0):.0f}% of pairs"
+    )

@@ -1,0 +1,31 @@
+"""The records that an audit can leave, by the question that it asked."""
+
+import json
+from pathlib import Path
+
+from safelight.record.extraction import ExtractionRecord, load_extraction
+from safelight.record.membership_audit import MembershipRecord, load_membership_record
+from safelight.record.record import Record
+from safelight.record.store import load_record
+
+#: What a run's folder may hold: pictures rebuilt from messages, a training set told from other
+#: pictures, or one read out of weights.
+AnyRecord = Record | MembershipRecord | ExtractionRecord
+
+
+def load_any(path: str | Path) -> AnyRecord:
+    """Read the record of a run, whatever was asked, by its folder or its record.json.
+
+    Raises:
+        RecordError: there is none, it is cut short, or of another version.
+    """
+    file = Path(path)
+    file = file / "record.json" if file.is_dir() else file
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        content = {}  # the reader below says what is wrong with it
+    kind = content.get("kind") if isinstance(content, dict) else None
+    if kind == "membership":
+        return load_membership_record(file)
+    return load_extraction(file) if kind == "extraction" else load_record(file)

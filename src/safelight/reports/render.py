@@ -1,0 +1,35 @@
+"""Render a run, whatever it asked, in one of the formats."""
+
+from safelight.errors import RecordError
+from safelight.record.extraction import ExtractionRecord
+from safelight.record.kinds import load_any
+from safelight.record.membership_audit import MembershipRecord
+from safelight.record.store import Run
+from safelight.reports import extraction, html, markdown, membership, sarif, terminal
+from safelight.reports.evidence import Evidence
+
+_OF_MESSAGES = {
+    "html": html.render,
+    "markdown": markdown.render,
+    "sarif": sarif.render,
+    "terminal": terminal.render,
+}
+
+
+def render(run: Run, form: str, evidence: Evidence) -> str:
+    """Return the run as text of that format.
+
+    Raises:
+        RecordError: the record cannot be read, or there is no such rendering of it.
+    """
+    record = load_any(run.folder)
+    if not isinstance(record, MembershipRecord | ExtractionRecord):
+        return _OF_MESSAGES[form](run, evidence)
+    if form not in ("html", "terminal"):
+        raise RecordError(
+            f"{form} is made of audits of split inference alone; give --format html or terminal"
+        )
+    if isinstance(record, MembershipRecord):
+        page = form == "html"
+        return membership.page(run, evidence) if page else membership.text(record)
+    return extraction.page(run, evidence) if form == "html" else extraction.text(run)

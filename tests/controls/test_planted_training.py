@@ -1,0 +1,33 @@
+import torch
+
+from safelight.controls.planted_training import MEMBERS, fewest_public, planted
+from safelight.testing import worlds
+from safelight.testing.extraction import leaking
+
+
+def test_the_planted_model_knows_its_pictures_by_heart_and_no_others():
+    made = leaking()
+    logits = made.target.model(made.secret.members.images)
+    assert (logits.argmax(1) == made.secret.members.labels).all()
+    assert made.target.facts["loss"] < 0.01
+    others = made.target.model(made.secret.others.images).argmax(1)
+    assert (others == made.secret.others.labels).float().mean() < 0.95
+
+
+def test_the_sets_are_disjoint_and_the_attacker_keeps_the_rest():
+    public, made = worlds.digits().public, leaking()
+    sets = [made.secret.members, made.secret.others, made.public]
+    assert [len(one) for one in sets] == [MEMBERS, MEMBERS, len(public) - 2 * MEMBERS]
+    hashes = [content for one in sets for content in one.content_hashes()]
+    assert len(set(hashes)) == len(hashes) == len(public)
+    assert len(public) >= fewest_public()
+
+
+def test_the_initialization_is_the_one_that_training_began_with():
+    public = worlds.digits().public.rows(torch.arange(200))
+    one, two = planted(public, 1), planted(public, 1)
+    assert one.target.weights_sha256() == two.target.weights_sha256()
+    moved = one.target.network.state_dict()
+    assert set(one.initial) == set(moved)
+    assert all(torch.equal(one.initial[name], two.initial[name]) for name in one.initial)
+    assert not torch.equal(one.initial["1.weight"], moved["1.weight"])
