@@ -53,7 +53,8 @@ def test_the_map_is_that_of_ridge_regression(tmp_path):
     """In both forms, against the normal equations written out."""
     seen, _ = watch("relu2", tmp_path)
     layout = class_means._layouts(seen.message_shape, seen.image_shape)[1]
-    ties = class_means._Ties(seen, layout, seen.messages, seen.public.images)
+    said = seen.cloud(seen.messages).softmax(1)
+    ties = class_means._Ties(said, seen.labels, layout, seen.messages, seen.public.images)
     for classes in ([0, 3], list(range(10))):  # fewer rows than columns, and more
         (found,) = ties.maps(classes, 1, [0.1])
         some = ties.share[classes].sqrt()[:, None, None]
@@ -92,3 +93,38 @@ def test_colors_at_an_offset_are_the_products_of_centered_pixels():
     shifted = F.pad(centered, (3, 0, 0, 2))[:, :, 2:, :9]  # what lies two down and three left
     product = (centered[:, 0] * shifted[:, 1])[:, :7, 3:]
     assert torch.allclose(found[number][0, 1], product.mean(), atol=1e-6)
+
+
+def test_public_pictures_are_taken_in_the_victims_proportions():
+    labels = torch.tensor([0] * 100 + [1] * 50 + [2] * 10)
+    rows = class_means._in_proportion(labels, torch.tensor([0.5, 0.4, 0.1]))
+    assert torch.bincount(labels[rows]).tolist() == [50, 40, 10]
+    alone = class_means._in_proportion(labels, torch.tensor([0.0, 1.0, 0.0]))
+    assert torch.bincount(labels[alone], minlength=3)[1] == 50
+
+
+def test_tones_are_those_of_public_pictures_and_their_order_stays():
+    draw = torch.Generator().manual_seed(0)
+    rebuilt = torch.randn(4, 2, 9, 9, generator=draw)
+    pictures = torch.rand(40, 2, 9, 9, generator=draw) ** 3
+    toned = class_means._toned(rebuilt, pictures)
+    assert toned.shape == rebuilt.shape
+    for color in range(2):
+        levels = torch.tensor([0.1, 0.5, 0.9])
+        ours, theirs = (one[:, color].flatten().quantile(levels) for one in (toned, pictures))
+        assert torch.allclose(ours, theirs, atol=0.02)
+        order = rebuilt[:, color].flatten().argsort()
+        assert (toned[:, color].flatten()[order].diff() >= 0).all()
+
+
+def test_a_linear_map_carries_the_mean_of_the_victims():
+    """The message is the picture plus a constant: its mean comes back, whatever is public."""
+    draw = torch.Generator().manual_seed(0)
+    picture, public = torch.rand(2, 1, 12, 12, generator=draw)
+    (layout,) = class_means._layouts((1, 12, 12), (1, 12, 12))
+    weight = torch.zeros(1, 1, 3, 3)
+    weight[0, 0, 1, 1] = 1.0
+    found = class_means._own_mean(weight, layout, public, picture - 5.0)[0]
+    constant = (public - picture)[:, 1:-1, 1:-1].mean()
+    assert torch.allclose(found[:, 1:-1, 1:-1], picture[:, 1:-1, 1:-1] + constant, atol=1e-5)
+    assert torch.equal(found[:, 0], public[:, 0])

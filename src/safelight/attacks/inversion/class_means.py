@@ -46,7 +46,8 @@ class ClassMeans(InversionAttack):
 
     Where the message has a value for every pixel and takes both signs, it is likely to be linear.
     Then the map is refined: rebuilt pictures shall have the color covariances of public ones at
-    every small offset, and lie in [0, 1]. (After a rectifier this was seen to mislead.)
+    every small offset, and lie in [0, 1]; at last their tones are those of public pictures.
+    (After a rectifier this was seen to mislead.)
 
     This is moment alignment in closed form, as two-sample instrumental variables are (Angrist and
     Krueger 1992), with the class as the instrument. No edge is imitated, so its structure need
@@ -77,21 +78,28 @@ class ClassMeans(InversionAttack):
 
     def run(self, seen: SplitObservation, rng: Seeds) -> Reconstruction:
         """Rebuild every victim by the map that ties the class means; nothing in it is random."""
-        messages, pictures = seen.messages, seen.public.images
+        with torch.no_grad():
+            said = torch.cat([seen.cloud(part).softmax(1) for part in seen.messages.split(100)])
+        own = _in_proportion(seen.labels, said.mean(0))
+        messages, pictures, labels = seen.messages, seen.public.images[own], seen.labels[own]
         if messages.ndim != 4:
             messages = messages.flatten(1)[:, :, None, None]
         deviation = messages.std((0, 2, 3), keepdim=True)
         # A channel that hardly ever moves would weigh infinitely: at least 1 % of the largest.
         deviation = deviation.clamp_min(1e-2 * float(deviation.max()) + 1e-12)
+        typical = (messages.mean(0) - messages.mean((0, 2, 3))[:, None, None]) / deviation[0]
         messages = (messages - messages.mean(0)) / deviation
         mean = pictures.mean(0)
         layouts = _layouts(seen.message_shape, seen.image_shape)
 
+        def linear(layout: _Layout) -> bool:
+            return layout.stride == 1 and bool((seen.messages < 0).any())
+
         def learn() -> dict[str, Tensor]:
-            ties = [_Ties(seen, layout, messages, pictures - mean) for layout in layouts]
+            ties = [_Ties(said, labels, layout, messages, pictures - mean) for layout in layouts]
             which, kernel, ridge = _choice(ties)
             (weight,) = ties[which].maps(list(range(len(ties[which].share))), kernel, [ridge])
-            if layouts[which].stride == 1 and bool((seen.messages < 0).any()):
+            if linear(layouts[which]):
                 weight = _refined(weight, layouts[which].padded(messages), pictures, ties[which])
             return {"weight": weight, "layout": torch.tensor(which), "ridge": torch.tensor(ridge)}
 
@@ -100,8 +108,13 @@ class ClassMeans(InversionAttack):
         weight, layout = learned["weight"].to(messages), layouts[int(learned["layout"])]
         kernel = weight.shape[-1]
         rebuilt = F.conv2d(layout.padded(messages), weight, padding=kernel // 2)
+        if linear(layout):
+            rebuilt = rebuilt + _own_mean(weight, layout, mean, typical) - layout.folded(mean[None])
+        rebuilt = layout.unfolded(rebuilt) + mean
+        if linear(layout):
+            rebuilt = _toned(rebuilt, pictures)
         found = {"kernel": float(kernel), "ridge": float(learned["ridge"])}
-        return Reconstruction((layout.unfolded(rebuilt) + mean).clamp(0, 1), found)
+        return Reconstruction(rebuilt.clamp(0, 1), found)
 
 
 @dataclass(frozen=True)
@@ -158,18 +171,17 @@ class _Ties:
     """Class means: ``messages`` [classes, channels, *cells], ``pictures`` [classes, f, *cells].
 
     Args:
-        seen: whose cloud says how likely each class is.
+        said: how likely each class is for each message, [n, classes].
+        labels: classes of the pictures, [m].
         layout: of messages over pictures.
         messages: standardized, [n, channels, h, w].
         pictures: less their mean, [m, c, height, width].
     """
 
     def __init__(
-        self, seen: SplitObservation, layout: _Layout, messages: Tensor, pictures: Tensor
+        self, said: Tensor, labels: Tensor, layout: _Layout, messages: Tensor, pictures: Tensor
     ) -> None:
-        with torch.no_grad():
-            said = torch.cat([seen.cloud(part).softmax(1) for part in seen.messages.split(100)])
-        member = F.one_hot(seen.labels, len(seen.public.classes)).to(said)
+        member = F.one_hot(labels, said.shape[1]).to(said)
         self.said, self.share = said, said.mean(0)
         self.layout, self.truth = layout, _weighted_means(member, pictures)
         self.messages = _weighted_means(said, layout.padded(messages))
@@ -213,6 +225,18 @@ class _Ties:
             solved = vectors @ (told / (values + ridge * unit)[:, None])
             weights.append(nearer[:, None] * (solved if tall else a.T @ solved).float())
         return [one.T.unflatten(1, (-1, kernel, kernel)) for one in weights]
+
+
+def _in_proportion(labels: Tensor, share: Tensor) -> Tensor:
+    """Return the rows of as many pictures as have their classes in the victims' proportions.
+
+    Means and covariances of all pictures depend on how many there are of each class.
+    """
+    member = F.one_hot(labels, len(share))
+    count = member.sum(0)
+    total = (count / share.clamp_min(1e-6))[count > 0].min()
+    place = member.cumsum(0).gather(1, labels[:, None])[:, 0]
+    return (place <= share[labels] * total + 0.5).nonzero()[:, 0]
 
 
 def _choice(ties: list[_Ties]) -> tuple[int, int, float]:
@@ -279,3 +303,34 @@ def _covariances(pictures: Tensor) -> Tensor:
         a, b = (one.transpose(0, 1).flatten(1) for one in (here, there))
         found.append(a @ b.T / a.shape[1])
     return torch.stack(found)
+
+
+def _own_mean(weight: Tensor, layout: _Layout, mean: Tensor, typical: Tensor) -> Tensor:
+    """Return the mean picture of the victims themselves, [1, f, *cells].
+
+    A linear map that carries differences carries the mean message ``typical`` too, but for one
+    constant a color. Where the map looks over the edge of the message, public pictures decide.
+    """
+    around = weight.shape[-1] // 2
+    seen = F.conv2d(layout.padded(typical[None]), weight, padding=around)
+    kernel = torch.ones_like(weight[:1, :1])
+    whole = F.conv2d(layout.padded(torch.ones_like(typical[None, :1])), kernel, padding=around)
+    inside = whole[0, 0] > kernel.numel() - 0.5
+    public = layout.folded(mean[None])
+    if not inside.any():
+        return public
+    constant = (public - seen)[:, :, inside].mean(2)[:, :, None, None]
+    return torch.where(inside, seen + constant, public)
+
+
+def _toned(rebuilt: Tensor, pictures: Tensor) -> Tensor:
+    """Give rebuilt pictures the tones of public ones: the r-th darkest pixel becomes the r-th.
+
+    Histogram matching, a color at a time over all pixels of all pictures.
+    """
+    tones = pictures.transpose(0, 1).flatten(1).sort().values
+    order = rebuilt.transpose(0, 1).flatten(1).argsort()
+    place = torch.linspace(0, tones.shape[1] - 1, order.shape[1], dtype=torch.float64)
+    wanted = tones[:, place.round().long().to(tones.device)]
+    matched: Tensor = torch.empty_like(wanted).scatter(1, order, wanted)
+    return matched.reshape(-1, len(rebuilt), *rebuilt.shape[2:]).transpose(0, 1)
