@@ -26,11 +26,12 @@ MAY_IMPORT = {
     "defenses": ATTACKED - {"record"},
     "metrics": GROUND | {"data"},
     "bounds": GROUND | {"record", "data"},
+    "encryption": GROUND | {"record", "data", "targets"},
     "filtering": ATTACKED | {"metrics"},
     "controls": ATTACKED - {"record"} | {"metrics"},
     "auditing": ATTACKED | {"attacks", "defenses", "controls", "metrics", "bounds"},
     "reports": {"record", "errors"},
-    "cli": ATTACKED | {"auditing", "reports", "attacks", "defenses", "filtering"},
+    "cli": ATTACKED | {"auditing", "reports", "attacks", "defenses", "filtering", "encryption"},
     "testing": ATTACKED
     | {"attacks", "defenses", "controls", "metrics", "bounds", "auditing", "reports"},
 }

@@ -8,11 +8,13 @@ from safelight.cli.audit import audit
 from safelight.cli.cite import cite
 from safelight.cli.convert import convert
 from safelight.cli.demo import demo
+from safelight.cli.encrypt import encrypt
 from safelight.cli.explain import explain
 from safelight.cli.filter import filter_app
 from safelight.cli.gate import gate
 from safelight.cli.inspect import inspect
 from safelight.cli.list import list_components
+from safelight.cli.privacy import privacy
 from safelight.cli.report import report
 from safelight.cli.reproduce import reproduce
 from safelight.cli.scores import scores
@@ -36,6 +38,8 @@ app.command()(cite)
 app.command()(reproduce)
 app.command()(inspect)
 app.command()(scores)
+app.command()(privacy)
+app.command()(encrypt)
 app.command()(convert)
 app.add_typer(filter_app, name="filter")
 

@@ -148,6 +148,36 @@ class ExtractionRecord(_Frozen):
     seconds: float
 
 
+class TargetRow(_Frozen):
+    """One attack on one target of a reproduction; ``setting`` is the data and the training size."""
+
+    setting: str
+    architecture: str
+    attack: str
+    finding: ExtractionFinding
+    accuracy: Measurement | None
+
+
+class ClaimRow(_Frozen):
+    """One published claim on one setting: the member AUC of its two sides, the difference paired.
+
+    The interval, at 95%, is over pictures.
+    """
+
+    setting: str
+    said: str
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def outcome(self) -> Literal["confirmed", "refuted", "open"]:
+        """Whether the interval lies on one side of 0."""
+        if self.low > 0:
+            return "confirmed"
+        return "refuted" if self.high < 0 else "open"
+
+
 def judge(
     auc: Compared, extracted: Compared, controls: Sequence[Control], errors: Sequence[str] = ()
 ) -> Verdict:

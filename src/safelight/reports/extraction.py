@@ -43,7 +43,10 @@ CAVEATS = (
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the table, as text; empty where there is nothing to say."""
+    """One row of the table, as text; empty where there is nothing to say.
+
+    ``reach`` and ``p`` are of the number extracted and of the AUC.
+    """
 
     attack: str
     note: str
@@ -53,8 +56,8 @@ class Line:
     auc_interval: str
     extracted: str
     extracted_interval: str
-    reach: str
-    p: str
+    reach: tuple[str, ...]
+    p: tuple[str, ...]
     coverage: str
     ssim: str
     rule: str
@@ -245,8 +248,10 @@ def _line(record: ExtractionRecord, finding: ExtractionFinding) -> Line:
         auc_interval=numbers.interval(area.measurement, 3) if area else "",
         extracted=numbers.count(had.measurement) if had else "",
         extracted_interval=numbers.percent_interval(had.measurement) if had else "",
-        reach=f"{round(had.reach * had.measurement.n)}, {area.reach:.3f}" if had and area else "",
-        p=f"{had.p:.4f}, {area.p:.4f}" if had and area else "",
+        reach=(str(round(had.reach * had.measurement.n)), f"{area.reach:.3f}")
+        if had and area
+        else (),
+        p=(f"{had.p:.4f}", f"{area.p:.4f}") if had and area else (),
         coverage=_share(shown.get("coverage")),
         ssim=_pair(shown.get("ssim of members"), shown.get("ssim of others")),
         rule=rule,

@@ -23,6 +23,9 @@ KERNELS = (1, 3, 5)
 #: A weight one place further away is held smaller by this factor.
 NEARER = 2.0
 
+#: How often the classes are halved at random to choose them.
+HALVINGS = 5
+
 #: How often the map of linear messages is refined, and what the loss weighs beside class means.
 REFINEMENTS = 180
 COLORS = 100.0
@@ -40,9 +43,8 @@ class ClassMeans(InversionAttack):
     probabilities p_k are calibrated, sum_i p_k(z_i) z_i / sum_i p_k(z_i) estimates E[z | k], whose
     counterpart E[x | k] is known from labeled public pictures. One convolution, shared by all
     places, has to carry the one to the other: ten classes times every place are enough equations.
-    Ridge and kernel are judged by how well they predict a class that was left out, and the
-    largest ridge within one standard error of the best is taken (Breiman et al. 1984), for
-    classes are smoother than pictures. The victims' pictures are never looked at.
+    Ridge and kernel are those by which one half of the classes best predicts the other. The
+    victims' pictures are never looked at.
 
     Where the message has a value for every pixel and takes both signs, it is likely to be linear.
     Then the map is refined: rebuilt pictures shall have the color covariances of public ones at
@@ -187,19 +189,24 @@ class _Ties:
         self.messages = _weighted_means(said, layout.padded(messages))
         self.pictures = layout.folded(self.truth)
 
-    def errors(self, kernel: int) -> Tensor:
-        """Return the squared error on each class by the maps of all others, [classes, ridges]."""
+    def errors(self, kernel: int) -> list[float]:
+        """Return, for each ridge, the squared error on one half of the classes by the other's map.
+
+        Halves, not single classes: what one class adds to nine lies nearly in their span, and
+        single pictures do not. As pictures, so that a layout that blurs them is judged on that.
+        """
         classes = self.share.nonzero().flatten().tolist()
-        errors = []
-        for left in classes:
-            claims = [
-                F.conv2d(self.messages[[left]], weight, padding=kernel // 2)
-                for weight in self.maps([one for one in classes if one != left], kernel, RIDGES)
-            ]
-            # As pictures: a layout that stretches and blurs them must not be judged on that.
-            rebuilt = [self.layout.unfolded(claim) for claim in claims]
-            errors += [(one - self.truth[[left]]).square().mean() for one in rebuilt]
-        return torch.stack(errors).reshape(len(classes), -1)
+        draw = torch.Generator().manual_seed(0)
+        errors = torch.zeros(len(RIDGES))
+        for _ in range(HALVINGS):
+            order = [classes[one] for one in torch.randperm(len(classes), generator=draw).tolist()]
+            half = len(order) // 2
+            for kept, left in ((order[:half], order[half:]), (order[half:], order[:half])):
+                for place, weight in enumerate(self.maps(kept, kernel, RIDGES)):
+                    claim = F.conv2d(self.messages[left], weight, padding=kernel // 2)
+                    error = self.layout.unfolded(claim) - self.truth[left]
+                    errors[place] += error.square().mean().cpu()
+        return [float(one) for one in errors]
 
     def maps(self, classes: list[int], kernel: int, ridges: Sequence[float]) -> list[Tensor]:
         """Return the map [f, channels, kernel, kernel] of some classes for every ridge.
@@ -240,24 +247,13 @@ def _in_proportion(labels: Tensor, share: Tensor) -> Tensor:
 
 
 def _choice(ties: list[_Ties]) -> tuple[int, int, float]:
-    """Return layout, kernel and ridge by which classes that were left out are predicted well."""
-    tried, errors = [], []
+    """Return layout, kernel and ridge by which classes that were left out are predicted best."""
+    tried = []
     for which, tie in enumerate(ties):
-        wide = [one for one in KERNELS if one <= 2 * min(tie.messages.shape[2:]) - 1]
-        for kernel in wide:
-            errors.append(tie.errors(kernel))
-            tried += [(ridge, which, kernel) for ridge in RIDGES]
-    of_class = torch.cat(errors, 1)  # [classes, choices]
-    error, uncertain = of_class.mean(0), of_class.std(0, correction=0) / len(of_class) ** 0.5
-    best = int(error.argmin())
-    bar = float(error[best] + uncertain[best])
-    # A layout that is not the best one is wrong, not merely simpler.
-    near = [
-        one
-        for one, own in zip(tried, error.tolist(), strict=True)
-        if own <= bar and one[1] == tried[best][1]
-    ]
-    ridge, which, kernel = max(near)
+        for kernel in (one for one in KERNELS if one <= 2 * min(tie.messages.shape[2:]) - 1):
+            for ridge, error in zip(RIDGES, tie.errors(kernel), strict=True):
+                tried.append((error, which, kernel, ridge))
+    _, which, kernel, ridge = min(tried)
     return which, kernel, ridge
 
 

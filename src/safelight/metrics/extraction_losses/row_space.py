@@ -16,13 +16,15 @@ class Span:
 
     ``basis``: [pixels, rank]. ``affine``: [rank], with affine . c = 1 for every training picture
     where the layer has a bias; None where it has none. ``gap``: how many times the last singular
-    value that counts exceeds the next one.
+    value that counts exceeds the next one. ``rows``: the layer's rows in the span's coordinates,
+    [units, rank], where they are known.
     """
 
     offset: Array
     basis: Array
     affine: Array | None
     gap: float
+    rows: Array | None = None
 
     @property
     def rank(self) -> int:
@@ -87,9 +89,10 @@ def span_of(
     rank, gap = rank_of(values, most)
     pixels = layer.weight.shape[1]
     mean, std = (one.double().cpu().expand(1, *shape).flatten().numpy() for one in normalization)
+    own = (rows @ axes[:rank].T).numpy()
     axes = axes[:rank].T.numpy()
     affine = axes[pixels] if layer.bias is not None else None
-    return Span(mean, std[:, None] * axes[:pixels], affine, gap)
+    return Span(mean, std[:, None] * axes[:pixels], affine, gap, own)
 
 
 def _rows(weight: Tensor, bias: Tensor | None) -> Tensor:

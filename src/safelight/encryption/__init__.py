@@ -1,0 +1,1 @@
+"""The cloud part of a cut model, computed on encrypted messages (CKKS; ``safelight[he]``)."""

@@ -1,0 +1,132 @@
+"""Utility against leakage as one picture: each training a mark, its limits a cross."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+#: The axis of leakage, logarithmic: from a thousandth to everybody.
+DECADES = 3
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One training. Shares in [0, 1]: caught is leakage, right is utility.
+
+    ``wall`` is what nobody can catch more than; None: nothing is promised.
+    """
+
+    name: str
+    caught: tuple[float, float, float]
+    right: tuple[float, float, float]
+    wall: float | None
+    leak: bool
+    chosen: bool
+
+
+class _Frame:
+    """Where things go: names stand in a column of their own, so that none covers a mark."""
+
+    width, height = 400.0, 330.0
+    left, right, top, floor = 40.0, 322.0, 14.0, 276.0
+
+    def __init__(self, marks: Sequence[Mark]) -> None:
+        highest = max(one.right[2] for one in marks)
+        self.most = min(1.0, math.ceil(highest * 10 + 0.2) / 10)
+
+    def x(self, share: float) -> float:
+        along = 1 + math.log10(max(share, 10.0**-DECADES)) / DECADES
+        return self.left + (self.right - self.left) * along
+
+    def y(self, share: float) -> float:
+        return self.floor - (self.floor - self.top) * share / self.most
+
+
+def draw(marks: Sequence[Mark], chance: float, guessing: float, spoken: str) -> Markup:
+    """Draw leakage to the right, utility upward.
+
+    Args:
+        marks: at least one.
+        chance: share of members that a guess catches.
+        guessing: share of labels that a guess gets right.
+        spoken: what the picture says, for those who do not see it.
+    """
+    frame = _Frame(marks)
+    parts = _axes(frame, chance, guessing)
+    heights = _spread([frame.y(one.right[0]) for one in marks], frame)
+    placed = zip(marks, heights, strict=True)
+    for one, height in sorted(placed, key=lambda pair: pair[0].chosen):  # nothing lies upon it
+        parts += _mark(frame, one, height)
+    return Markup(
+        '<svg class="tradeoff" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">{}</svg>'
+    ).format(frame.width, frame.height, spoken, Markup("").join(parts))
+
+
+def _axes(frame: _Frame, chance: float, guessing: float) -> list[Markup]:
+    parts = []
+    for number in range(DECADES + 1):
+        share = 10.0 ** (number - DECADES)
+        x = frame.x(share)
+        parts.append(_line(x, frame.top, x, frame.floor, "grid"))
+        parts.append(_text(x, frame.floor + 16, f"{100 * share:g}%", "tick"))
+    step = 0.1 if frame.most <= 0.5 else 0.2
+    for number in range(int(frame.most / step + 1e-9) + 1):
+        y = frame.y(step * number)
+        parts.append(_line(frame.left, y, frame.right, y, "grid"))
+        parts.append(_text(frame.left - 6, y + 4, f"{100 * step * number:.0f}%", "tick end"))
+    parts.append(_line(frame.left, frame.floor, frame.right, frame.floor, "axis"))
+    parts.append(_line(frame.x(chance), frame.top, frame.x(chance), frame.floor, "chance"))
+    parts.append(_line(frame.left, frame.y(guessing), frame.right, frame.y(guessing), "chance"))
+    middle = (frame.left + frame.right) / 2
+    parts.append(_text(middle, frame.floor + 36, "members caught, of 100 called 1 wrongly", "name"))
+    return parts
+
+
+def _mark(frame: _Frame, one: Mark, height: float) -> list[Markup]:
+    kind = "leak" if one.leak else "other"
+    x, y = frame.x(one.caught[0]), frame.y(one.right[0])
+    end = frame.x(one.caught[2])
+    parts = [_line(end, y, frame.right + 12, height, "pointer")]
+    if one.wall is not None:
+        wall = frame.x(one.wall)
+        parts.append(_line(end, y, wall, y, "allowed"))
+        parts.append(_line(wall, y - 8, wall, y + 8, "wall"))
+    parts.append(_line(frame.x(one.caught[1]), y, end, y, f"ci {kind}"))
+    parts.append(_line(x, frame.y(one.right[1]), x, frame.y(one.right[2]), f"ci {kind}"))
+    if one.chosen:
+        parts.append(_circle(x, y, 10, "chosen"))
+    parts.append(_circle(x, y, 5, f"mark {kind}"))
+    weight = "place strong" if one.chosen else "place"
+    parts.append(_text(frame.right + 15, height + 4, one.name, f"{weight} start"))
+    return parts
+
+
+def _spread(wanted: Sequence[float], frame: _Frame, least: float = 16.0) -> list[float]:
+    """Move heights apart to at least ``least``, the highest first, and back into the frame."""
+    order = sorted(range(len(wanted)), key=lambda one: wanted[one])
+    placed = list(wanted)
+    for before, now in itertools.pairwise(order):
+        placed[now] = max(placed[now], placed[before] + least)
+    limit = frame.floor
+    for now in reversed(order):
+        placed[now] = min(placed[now], limit)
+        limit = placed[now] - least
+    return placed
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+    return Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
+        kind, x1, y1, x2, y2
+    )
+
+
+def _circle(x: float, y: float, radius: float, kind: str) -> Markup:
+    return Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"/>').format(
+        kind, x, y, radius
+    )
+
+
+def _text(x: float, y: float, text: str, kind: str) -> Markup:
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(kind, x, y, text)
