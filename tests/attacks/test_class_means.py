@@ -52,7 +52,7 @@ def test_refinement_helps_a_linear_message(tmp_path, monkeypatch):
 def test_the_map_is_that_of_ridge_regression(tmp_path):
     """In both forms, against the normal equations written out."""
     seen, _ = watch("relu2", tmp_path)
-    layout = class_means._layouts(seen.message_shape, seen.image_shape)[1]
+    layout = class_means.layouts(seen.message_shape, seen.image_shape)[1]
     said = seen.cloud(seen.messages).softmax(1)
     ties = class_means._Ties(said, seen.labels, layout, seen.messages, seen.public.images)
     for classes in ([0, 3], list(range(10))):  # fewer rows than columns, and more
@@ -68,17 +68,17 @@ def test_the_map_is_that_of_ridge_regression(tmp_path):
 
 
 def test_places_of_a_message_lie_over_the_picture_or_over_its_middle():
-    whole, middle = class_means._layouts((16, 8, 8), (1, 28, 28))
+    whole, middle = class_means.layouts((16, 8, 8), (1, 28, 28))
     assert (whole.stride, whole.cells) == (4, (8, 8))
     assert (middle.stride, middle.cells, middle.padding) == (2, (14, 14), (3, 3, 3, 3))
-    assert len(class_means._layouts((64, 16, 16), (3, 32, 32))) == 1
+    assert len(class_means.layouts((64, 16, 16), (3, 32, 32))) == 1
     pictures = torch.rand(3, 1, 28, 28)
     assert torch.equal(middle.unfolded(middle.folded(pictures)), pictures)
     assert middle.padded(torch.rand(3, 16, 8, 8)).shape == (3, 16, 14, 14)
 
 
 def test_a_message_without_a_grid_answers_for_the_whole_picture():
-    (layout,) = class_means._layouts((120,), (3, 20, 28))
+    (layout,) = class_means.layouts((120,), (3, 20, 28))
     pictures = F.interpolate(torch.rand(2, 3, 4, 4), (20, 28), mode="bilinear")
     folded = layout.folded(pictures)
     assert folded.shape == (2, 3 * 28 * 28, 1, 1)
@@ -121,7 +121,7 @@ def test_a_linear_map_carries_the_mean_of_the_victims():
     """The message is the picture plus a constant: its mean comes back, whatever is public."""
     draw = torch.Generator().manual_seed(0)
     picture, public = torch.rand(2, 1, 12, 12, generator=draw)
-    (layout,) = class_means._layouts((1, 12, 12), (1, 12, 12))
+    (layout,) = class_means.layouts((1, 12, 12), (1, 12, 12))
     weight = torch.zeros(1, 1, 3, 3)
     weight[0, 0, 1, 1] = 1.0
     found = class_means._own_mean(weight, layout, public, picture - 5.0)[0]

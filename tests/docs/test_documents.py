@@ -16,7 +16,7 @@ from safelight.auditing.reproduction import papers
 from safelight.auditing.studies import STUDIES
 from safelight.cache import Cache
 from safelight.cli.main import run
-from safelight.plan.plan import parse_plan
+from safelight.plan.plan import parse_plan, presets
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = {"README": ROOT / "README.md", "tutorial": ROOT / "docs/tutorial.md"}
@@ -80,7 +80,7 @@ def test_the_readmes_plan_is_a_plan():
 
 
 def test_the_readmes_commands_exist():
-    make, use, ask = blocks("README", "sh")
+    make, use, ask, members = blocks("README", "sh")
     targets = (ROOT / "Makefile").read_text()
     for line in make.splitlines():
         assert re.search(rf"^{line.split()[1]}:", targets, re.MULTILINE), line
@@ -89,6 +89,10 @@ def test_the_readmes_commands_exist():
     for line in ask.splitlines():
         command, what = line.split()[1:3]
         assert what in (papers() if command == "reproduce" else STUDIES), line
+    for line in members.replace("\\\n", "").splitlines():
+        command, plan = line.split()[1:3]
+        assert command in ("audit", "privacy"), line
+        assert plan in presets(), line
 
 
 def test_contributings_attack_keeps_the_contract(tmp_path, monkeypatch):

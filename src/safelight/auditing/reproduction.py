@@ -49,7 +49,7 @@ def _plan(paper: Mapping[str, Any], name: str, table: Mapping[str, Any], scale: 
     threats, attacks = [], []
     for cut in own["cuts"]:
         for one in paper["adversaries"]:
-            attack = {"name": one["attack"], **_options(own, cut, one)}
+            attack = {"name": _attack(own, cut, one), **_options(own, cut, one)}
             if attack not in attacks:
                 attacks.append(attack)
             label = f"attack {attacks.index(attack) + 1}"
@@ -68,16 +68,29 @@ def _plan(paper: Mapping[str, Any], name: str, table: Mapping[str, Any], scale: 
 
 def _options(own: Mapping[str, Any], cut: str, adversary: Mapping[str, Any]) -> dict[str, Any]:
     """Return an attack's options: of the scale, over them of the cut, over them the adversary's."""
-    kind = adversary["attack"].rpartition("/")[2]
+    kind = _attack(own, cut, adversary).rpartition("/")[2]
     here, one = own.get("at", {}).get(cut, {}), own.get(adversary["name"], {})
     return {**own.get(kind, {}), **here.get(kind, {}), **one, **adversary.get("options", {})}
 
 
+def _attack(own: Mapping[str, Any], cut: str, adversary: Mapping[str, Any]) -> str:
+    """Return the adversary's attack: its own, or what does better at this cut."""
+    better = own.get("at", {}).get(cut, {}).get("better", {})
+    return str(better.get(adversary["attack"], adversary["attack"]))
+
+
 def _adversary(paper: Mapping[str, Any], finding: Finding) -> tuple[str, str]:
     """Return the name and group of the adversary that a finding is about."""
+    better = [
+        (its, own)
+        for table in paper["tables"].values()
+        for scale in ("quick", "full")
+        for here in table.get(scale, {}).get("at", {}).values()
+        for own, its in here.get("better", {}).items()
+    ]
     for one in paper["adversaries"]:
         if (
-            finding.attack == one["attack"]
+            (finding.attack == one["attack"] or (finding.attack, one["attack"]) in better)
             and one["threat"].items() <= finding.threat_options.items()
             and one.get("options", {}).items() <= finding.attack_options.items()
         ):

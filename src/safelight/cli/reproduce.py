@@ -1,7 +1,8 @@
 """``safelight reproduce``."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,7 +13,7 @@ from safelight.record.store import Run
 
 
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="split-inference")],
+    paper: Annotated[str, typer.Argument(help="split-inference, network-inversion")],
     scale: Annotated[
         Literal["quick", "full"],
         typer.Option(help="quick: minutes, few pictures; full: what the figures are quoted from"),
@@ -28,16 +29,16 @@ def reproduce(
     ] = None,
 ) -> None:
     """Measure a paper's tables anew, and set the published figures beside ours."""
-    from safelight.auditing import reproduction
-    from safelight.reports import comparison
+    from safelight.auditing import extraction_reproduction, reproduction
 
     described = reproduction.load_paper(paper)
-    plans = reproduction.plans(described, scale)
+    released = "architectures" in described
+    plans = (extraction_reproduction if released else reproduction).plans(described, scale)
     for name in table or []:
         if name not in plans:
             raise PlanError(f"{paper} has no table {name!r}; choose from: {', '.join(plans)}")
     folder = out or Path("runs") / f"{paper}-{scale}"
-    tables = []
+    runs = {}
     for name in table or plans:
         run = Run(folder / name)
         plan = override(plans[name], setting or [], f"the reproduction of {name}")
@@ -49,10 +50,35 @@ def reproduce(
             brief=True,
             again=f"safelight reproduce {paper} --scale {scale} --out {folder}",
         )
-        tables.append(reproduction.table(described, name, run.load()))
-    text = comparison.render(described["title"], described["reference"], tables)
+        runs[name] = run
+    text = (_weights if released else _messages)(described, runs, folder)
     (folder / "comparison.md").write_text(text)
-    for one in tables:
-        (folder / f"{one.name}.json").write_text(one.model_dump_json(indent=1) + "\n")
     typer.echo(text)
     typer.echo(f"Written to {folder / 'comparison.md'}; one run a table beside it, each resumable")
+
+
+def _messages(described: Mapping[str, Any], runs: Mapping[str, Run], folder: Path) -> str:
+    """Set pictures rebuilt from messages beside the paper's, and keep a table each."""
+    from safelight.auditing import reproduction
+    from safelight.reports import comparison
+
+    tables = [reproduction.table(described, name, run.load()) for name, run in runs.items()]
+    for one in tables:
+        (folder / f"{one.name}.json").write_text(one.model_dump_json(indent=1) + "\n")
+    return comparison.render(described["title"], described["reference"], tables)
+
+
+def _weights(described: Mapping[str, Any], runs: Mapping[str, Run], _: Path) -> str:
+    """Set training pictures read out of weights beside what the paper claims."""
+    from safelight.auditing import extraction_reproduction
+    from safelight.record.extraction import load_extraction
+    from safelight.reports import extraction_comparison
+
+    records = {name: load_extraction(run.folder) for name, run in runs.items()}
+    rows = [
+        row
+        for name, record in records.items()
+        for row in extraction_reproduction.rows(described, name, record)
+    ]
+    claims = extraction_reproduction.claims(described, records)
+    return extraction_comparison.render(described["title"], described["reference"], rows, claims)

@@ -20,6 +20,9 @@ from safelight.threats.observation import Needs, SplitObservation
 RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 KERNELS = (1, 3, 5)
 
+#: Kernels where the map will be refined: a wider one takes more steps than there are.
+NARROW = (1, 3)
+
 #: A weight one place further away is held smaller by this factor.
 NEARER = 2.0
 
@@ -92,22 +95,23 @@ class ClassMeans(InversionAttack):
         typical = (messages.mean(0) - messages.mean((0, 2, 3))[:, None, None]) / deviation[0]
         messages = (messages - messages.mean(0)) / deviation
         mean = pictures.mean(0)
-        layouts = _layouts(seen.message_shape, seen.image_shape)
+        ways = layouts(seen.message_shape, seen.image_shape)
 
-        def linear(layout: _Layout) -> bool:
+        def linear(layout: Layout) -> bool:
             return layout.stride == 1 and bool((seen.messages < 0).any())
 
         def learn() -> dict[str, Tensor]:
-            ties = [_Ties(said, labels, layout, messages, pictures - mean) for layout in layouts]
-            which, kernel, ridge = _choice(ties)
+            ties = [_Ties(said, labels, layout, messages, pictures - mean) for layout in ways]
+            kernels = NARROW if any(linear(layout) for layout in ways) else KERNELS
+            which, kernel, ridge = _choice(ties, kernels)
             (weight,) = ties[which].maps(list(range(len(ties[which].share))), kernel, [ridge])
-            if linear(layouts[which]):
-                weight = _refined(weight, layouts[which].padded(messages), pictures, ties[which])
+            if linear(ways[which]):
+                weight = _refined(weight, ways[which].padded(messages), pictures, ties[which])
             return {"weight": weight, "layout": torch.tensor(which), "ridge": torch.tensor(ridge)}
 
         victims = hashlib.sha256(seen.messages.cpu().numpy().tobytes()).hexdigest()
         learned = seen.remember({"class means": victims}, learn)
-        weight, layout = learned["weight"].to(messages), layouts[int(learned["layout"])]
+        weight, layout = learned["weight"].to(messages), ways[int(learned["layout"])]
         kernel = weight.shape[-1]
         rebuilt = F.conv2d(layout.padded(messages), weight, padding=kernel // 2)
         if linear(layout):
@@ -120,7 +124,7 @@ class ClassMeans(InversionAttack):
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """How the places of a message lie over a picture.
 
     Each of ``cells`` places is answerable for a square of ``stride`` pixels. Around a message
@@ -147,19 +151,19 @@ class _Layout:
         return _resized(F.pixel_shuffle(cells, self.stride), self.image_size)
 
 
-def _layouts(message_shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> list[_Layout]:
+def layouts(message_shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> list[Layout]:
     """Return how messages may lie over pictures; without a grid, one place sees all of it."""
     size = height, width = image_shape[1:]
     if len(message_shape) != 3:
-        return [_Layout(size, max(size), (1, 1), (0, 0, 0, 0))]
+        return [Layout(size, max(size), (1, 1), (0, 0, 0, 0))]
     h, w = message_shape[1:]
     ratio = min(height / h, width / w)
-    found = [_Layout(size, max(1, round(ratio)), (h, w), (0, 0, 0, 0))]
+    found = [Layout(size, max(1, round(ratio)), (h, w), (0, 0, 0, 0))]
     stride = 2 ** int(math.log2(max(ratio, 1)))
     rows, columns = height // stride - h, width // stride - w
     if (rows > 0 or columns > 0) and height % stride == width % stride == 0:
         padding = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
-        found.append(_Layout(size, stride, (height // stride, width // stride), padding))
+        found.append(Layout(size, stride, (height // stride, width // stride), padding))
     return found
 
 
@@ -181,7 +185,7 @@ class _Ties:
     """
 
     def __init__(
-        self, said: Tensor, labels: Tensor, layout: _Layout, messages: Tensor, pictures: Tensor
+        self, said: Tensor, labels: Tensor, layout: Layout, messages: Tensor, pictures: Tensor
     ) -> None:
         member = F.one_hot(labels, said.shape[1]).to(said)
         self.said, self.share = said, said.mean(0)
@@ -246,11 +250,11 @@ def _in_proportion(labels: Tensor, share: Tensor) -> Tensor:
     return (place <= share[labels] * total + 0.5).nonzero()[:, 0]
 
 
-def _choice(ties: list[_Ties]) -> tuple[int, int, float]:
+def _choice(ties: list[_Ties], kernels: Sequence[int]) -> tuple[int, int, float]:
     """Return layout, kernel and ridge by which classes that were left out are predicted best."""
     tried = []
     for which, tie in enumerate(ties):
-        for kernel in (one for one in KERNELS if one <= 2 * min(tie.messages.shape[2:]) - 1):
+        for kernel in (one for one in kernels if one <= 2 * min(tie.messages.shape[2:]) - 1):
             for ridge, error in zip(RIDGES, tie.errors(kernel), strict=True):
                 tried.append((error, which, kernel, ridge))
     _, which, kernel, ridge = min(tried)
@@ -301,7 +305,7 @@ def _covariances(pictures: Tensor) -> Tensor:
     return torch.stack(found)
 
 
-def _own_mean(weight: Tensor, layout: _Layout, mean: Tensor, typical: Tensor) -> Tensor:
+def _own_mean(weight: Tensor, layout: Layout, mean: Tensor, typical: Tensor) -> Tensor:
     """Return the mean picture of the victims themselves, [1, f, *cells].
 
     A linear map that carries differences carries the mean message ``typical`` too, but for one
