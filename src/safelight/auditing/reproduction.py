@@ -68,9 +68,12 @@ def _plan(paper: Mapping[str, Any], name: str, table: Mapping[str, Any], scale: 
 
 def _options(own: Mapping[str, Any], cut: str, adversary: Mapping[str, Any]) -> dict[str, Any]:
     """Return an attack's options: of the scale, over them of the cut, over them the adversary's."""
-    kind = _attack(own, cut, adversary).rpartition("/")[2]
-    here, one = own.get("at", {}).get(cut, {}), own.get(adversary["name"], {})
-    return {**own.get(kind, {}), **here.get(kind, {}), **one, **adversary.get("options", {})}
+    name = _attack(own, cut, adversary)
+    kind, here = name.rpartition("/")[2], own.get("at", {}).get(cut, {})
+    options = {**own.get(kind, {}), **here.get(kind, {})}
+    if name != adversary["attack"]:
+        return options
+    return {**options, **own.get(adversary["name"], {}), **adversary.get("options", {})}
 
 
 def _attack(own: Mapping[str, Any], cut: str, adversary: Mapping[str, Any]) -> str:
