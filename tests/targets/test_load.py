@@ -139,7 +139,7 @@ def test_the_shipped_weights_are_the_ones_that_their_facts_describe():
     weights = resources.files("safelight.targets") / "weights" / "lenet.safetensors"
     assert hashlib.sha256(weights.read_bytes()).hexdigest() == FACTS["file_sha256"]
     assert FACTS["test_accuracy"] > 0.98
-    assert FACTS["recipe"].keys() == FitPlan().model_dump().keys()
+    assert FitPlan.model_validate(FACTS["recipe"]).epochs > 0
 
 
 def test_damaged_shipped_weights_are_refused(tmp_path, monkeypatch):
