@@ -176,3 +176,37 @@ def test_damage_never_ends_in_another_error(seed):
         except DataError:
             continue
         assert all(one.dtype == np.uint8 and one.ndim == 3 for one in found.pictures)
+
+
+def changed(body, *, flags=None, method=None):
+    """The same archive, its headers saying that it is encrypted or packed in another way."""
+    out = bytearray(body)
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = out.index(mark) + at
+        if flags is not None:
+            out[start : start + 2] = struct.pack("<H", flags)
+        if method is not None:
+            out[start + 2 : start + 4] = struct.pack("<H", method)
+    return bytes(out)
+
+
+@pytest.mark.parametrize("change", [{"flags": 1}, {"method": 99}])
+def test_an_encrypted_or_oddly_packed_batch_is_refused_in_one_line(change):
+    with pytest.raises(DataError, match="cannot read the batch") as told:
+        read_outputs(changed(npz(images=PIXELS), **change), BATCH)
+    assert "\n" not in str(told.value)
+
+
+def test_a_compressed_batch_that_is_damaged_is_refused():
+    stream = io.BytesIO()
+    np.savez_compressed(stream, images=PIXELS)
+    body = bytearray(stream.getvalue())
+    middle = len(body) // 2
+    body[middle : middle + 64] = bytes(64)
+    with pytest.raises(DataError, match="cannot read the batch"):
+        read_outputs(bytes(body), BATCH)
+    body = bytearray(stream.getvalue())
+    start = 30 + len("images.npy")
+    body[start + 20 : start + 24] = b"\xff\xff\xff\xff"
+    with pytest.raises(DataError, match="cannot read the batch"):
+        read_outputs(bytes(body), BATCH)

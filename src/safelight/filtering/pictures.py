@@ -3,6 +3,7 @@
 import hashlib
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from math import prod
 
@@ -163,17 +164,28 @@ def _check_size(height: int, width: int) -> None:
         raise DataError(f"a picture of {width} x {height} pixels is too small; send 8 x 8 or more")
 
 
+#: What reading a damaged archive raises. RuntimeError: it is encrypted, or (NotImplementedError)
+#: packed in a way that Python has no reader for.
+_BROKEN_ARCHIVE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    KeyError,
+    EOFError,
+    OSError,
+    RuntimeError,
+)
+
+
 def _batch(body: bytes) -> Outputs:
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as file:
             array = _array(file)
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+    except _BROKEN_ARCHIVE as error:
         reason = str(error).split("\n")[0]
         raise DataError(
             f"cannot read the batch: {reason}; write it with numpy.savez(file, images=...)"
         ) from None
-    except (NotImplementedError, RuntimeError) as error:  # encrypted, or packed in another way
-        raise DataError(f"cannot unpack the batch: {error}; write it with numpy.savez") from None
     array = array[..., None] if array.ndim == 3 else array
     if array.ndim not in (4, 5) or array.shape[-1] not in (1, 3) or not array.size:
         raise DataError(
