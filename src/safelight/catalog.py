@@ -29,7 +29,7 @@ ROOMS: Mapping[str, str] = {
 }
 
 #: Files that hold a room's types rather than a component.
-_NOT_COMPONENTS = {"__init__", "attack", "observation"}
+_NOT_COMPONENTS = {"__init__", "attack", "messages", "observation"}
 
 
 @dataclasses.dataclass(frozen=True)

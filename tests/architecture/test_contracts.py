@@ -9,6 +9,7 @@ from safelight import catalog
 from safelight.testing.attacks import AttackContract
 from safelight.testing.extraction import ExtractionContract, ReleaseContract
 from safelight.testing.membership import GameContract, MembershipContract
+from safelight.testing.releases import ReleaseDefenseContract
 from safelight.testing.threats import ThreatContract
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,7 @@ CONTRACTS = {
         "attack",
         ROOT / "tests/attacks",
     ),
+    "defense": ((ReleaseDefenseContract,), "defense", ROOT / "tests/defenses"),
     "threat": ((ThreatContract, GameContract, ReleaseContract), "threat", ROOT / "tests/threats"),
 }
 

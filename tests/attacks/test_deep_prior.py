@@ -25,6 +25,9 @@ class Glimpse:
         self.edge, self.messages = nn.Identity(), pictures
         self.image_shape = tuple(pictures.shape[1:])
 
+    def informative(self, messages):
+        return torch.ones_like(messages)
+
 
 def _pictures(count=5, size=16):
     """Disks of several sizes."""

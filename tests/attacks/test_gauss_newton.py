@@ -26,6 +26,9 @@ class Glimpse:
         with torch.no_grad():
             self.messages = self.edge(pictures)
 
+    def informative(self, messages):
+        return torch.ones_like(messages)
+
 
 class Matrix(nn.Module):
     """A linear edge with a random matrix, [n, c, h, w] -> [n, numbers]."""

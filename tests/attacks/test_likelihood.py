@@ -98,8 +98,9 @@ def test_a_prior_that_knows_the_correlation_fills_in_what_the_message_leaves_ope
     left = []
     for correlation in (None, smooth):
         problem = _Problem(
-            edge, edge(truth), origin, origin / 5, torch.tensor(1e-4), 0.01, correlation, False
-        )
+            edge, edge(truth), torch.ones(1), origin, origin / 5, torch.tensor(1e-4), 0.01,
+            correlation, False,
+        )  # fmt: skip
         u = problem.descend(torch.zeros_like(truth), 300, 0.1)
         left.append(float((problem.picture(u) - truth).square().mean()))
     assert left[1] < 0.5 * left[0]

@@ -14,6 +14,10 @@ from safelight.bounds.fisher import Noise
 from safelight.cache import Cache
 from safelight.data.images import ImageSet
 from safelight.data.roles import Roles
+from safelight.defenses.dropout import Dropout
+from safelight.defenses.gaussian_noise import GaussianNoise
+from safelight.defenses.laplace_noise import LaplaceNoise
+from safelight.defenses.quantization import Quantization
 from safelight.metrics.image import mse
 from safelight.plan.plan import load_plan
 from safelight.stats.seeds import Seeds
@@ -22,9 +26,12 @@ from safelight.threats.split_inference import SplitInference
 SIDE = 12
 
 
-def certified(tmp_path, **threat):
+def certified(tmp_path, release=None, **threat):
     plan = load_plan("demo", ["data.victims.count=20", "data.holdout.count=1000"])
     setting = dataclasses.replace(prepare(plan), cache=Cache(tmp_path))
+    setting = dataclasses.replace(
+        setting, target=dataclasses.replace(setting.target, release=release)
+    )
     own = SplitInference(cut="relu2", **threat)
     seen, _ = own.meet(setting.target, setting.roles, setting.device, setting.cache)
     return certify(setting, own, seen)
@@ -33,11 +40,21 @@ def certified(tmp_path, **threat):
 def test_noise_is_certified_by_its_strength_and_averaging_undoes_it(tmp_path):
     none = certified(tmp_path)
     assert (none.holds, none.value) == ("no", None)
-    weak, strong = (certified(tmp_path, noise=noise) for noise in (0.3, 3.0))
+    weak, strong = (certified(tmp_path, GaussianNoise(deviation=one)) for one in (0.3, 3.0))
     assert weak.holds == "unknown"  # real pictures are not Gaussian
     assert 0 < weak.value < strong.value
-    averaged = certified(tmp_path, noise=3.0, sends=100)
+    averaged = certified(tmp_path, GaussianNoise(deviation=3.0), sends=100)
     assert averaged.value == pytest.approx(weak.value, rel=1e-6)
+
+
+def test_what_is_sent_exactly_has_no_certificate_even_where_zeros_are_random(tmp_path):
+    for release in (Dropout(rate=0.9), Quantization(bits=1)):
+        bound = certified(tmp_path, release)
+        assert (bound.holds, bound.value) == ("no", None)
+    laplace = certified(tmp_path, LaplaceNoise(deviation=1.0))
+    gaussian = certified(tmp_path, GaussianNoise(deviation=1.0))
+    # The Fisher information of Laplace noise is twice that of Gaussian noise as large.
+    assert 0 < laplace.value < gaussian.value
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +78,11 @@ def gaussian_world(tmp_path_factory):
     torch.manual_seed(0)
     edge = torch.nn.Conv2d(1, 3, 3, padding=1)
     edge.requires_grad_(False)
-    threat = SplitInference(cut="any", noise=0.5)
+    threat, release = SplitInference(cut="any"), GaussianNoise(deviation=0.5)
     cache = Cache(tmp_path_factory.mktemp("cache"))
     head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIDE**2, 2))
-    seen, secret = threat.expose(edge, head, roles, torch.device("cpu"), cache)
-    noise = Noise("gaussian", seen.deviation)
+    seen, secret = threat.expose(edge, head, roles, torch.device("cpu"), cache, release)
+    noise = Noise("gaussian", 0.5 * seen.scale.deviation)
     return seen, secret, bayes_bound(edge, prior, noise, prior.draw(8, Seeds(1)))
 
 

@@ -99,12 +99,12 @@ def test_knowledge_asks_nobody_for_a_training_set_that_is_not_named():
 
 
 def test_knowledge_takes_attacks_as_the_plan_sets_them_or_as_they_come():
-    study = studies.knowledge(demo('threats=[{name="split_inference", cut="fc1", noise=0.5}]'))
+    study = studies.knowledge(demo('threats=[{name="split_inference", cut="fc1", aware=false}]'))
     options = {one.name: one.options for one in study.attacks}
     assert options["inversion/decoder"] == {"steps": 220}
     assert options["inversion/likelihood"]["decoder"] == {"steps": 220}
     assert options["inversion/shadow"] == {}
-    assert {(one.cut, one.noise) for one, _ in expanded(study)} == {("fc1", 0.5)}
+    assert {(one.cut, one.aware) for one, _ in expanded(study)} == {("fc1", False)}
 
 
 def test_knowledge_calls_attacks_as_the_plan_does():
@@ -121,9 +121,13 @@ def test_knowledge_calls_attacks_as_the_plan_does():
     assert {("queries", 5), ("queries", 9)} < tried
 
 
-@pytest.mark.parametrize(("given", "noise"), [(0.0, studies.NOISE), (0.25, 0.25)])
-def test_repeats_sends_with_the_plans_noise_or_a_stated_one(given, noise):
-    study = studies.repeats(demo(f"threats.0.noise={given}"))
-    found = [(one.cut, one.noise, one.sends) for one, _ in expanded(study)]
-    assert found == [(cut, noise, sends) for cut in ("conv1", "relu2") for sends in (1, 4, 16, 64)]
+@pytest.mark.parametrize(
+    ("given", "defense"),
+    [([], {"name": "gaussian_noise"}), (["defense.name=dropout"], {"name": "dropout"})],
+)
+def test_repeats_sends_with_the_plans_defense_or_a_stated_one(given, defense):
+    study = studies.repeats(demo(*given))
+    found = [(one.cut, one.sends) for one, _ in expanded(study)]
+    assert found == [(cut, sends) for cut in ("conv1", "relu2") for sends in (1, 4, 16, 64)]
+    assert study.defense.model_dump() == defense
     assert study.attacks == demo().attacks

@@ -303,7 +303,7 @@ def knowing(maker: Maker, *cuts: str) -> Run:
                 cut,
                 attack=attack,
                 access=ACCESS[knows],
-                threat_options=options | {"noise": 0.0, "sends": 1},
+                threat_options=options | {"sends": 1},
             )
             own = max(0, hits - 9 * depth)
             judged.append((one, [maker.cell(one, own, 0.38 + 0.014 * own)]))
@@ -315,7 +315,7 @@ def repeated(maker: Maker, *cuts: str) -> Run:
     judged = []
     for depth, cut in enumerate(cuts):
         for step, sends in enumerate((1, 4, 16, 64)):
-            options = {"cut": cut, "knows": "queries", "noise": 1.0, "sends": sends}
+            options = {"cut": cut, "knows": "queries", "sends": sends}
             one = maker.finding(f"{cut}-{sends}", cut, threat_options=options)
             hits = max(0, 12 * step - 8 * depth)
             judged.append((one, [maker.cell(one, hits, 0.38 + 0.014 * hits)]))

@@ -133,16 +133,6 @@ def test_sends_are_in_order_of_their_number(sends: Run) -> None:
     assert often.answer == [("LEAK", "4\u00d7, 16\u00d7, 64\u00d7"), ("NO EVIDENCE", "1\u00d7")]
 
 
-def test_noise_makes_a_curve_too(gray: Maker) -> None:
-    judged = []
-    for noise in (2.0, 0.0, 0.5):
-        one = gray.finding(str(noise), "conv1", threat_options={"cut": "conv1", "noise": noise})
-        judged.append((one, [gray.cell(one, 30, 0.7)]))
-    (chart,) = curves(gray.record(judged).load())
-    assert chart.key == "noise"
-    assert chart.charts[0].places == ["0", "0.5", "2"]
-
-
 def test_more_lines_than_marks_make_more_charts(gray: Maker) -> None:
     run = repeated(gray, "conv1", "relu1", "pool1", "conv2", "fc1")
     depth, often = curves(run.load())
@@ -225,13 +215,13 @@ def test_the_page_says_who_the_attacker_is(
     assert told in headline(gray.record([(one, [gray.cell(one, 40, 0.9)])]).load()).lead
 
 
-def test_noise_and_repeated_sends_are_said(gray: Maker) -> None:
+def test_a_defense_and_repeated_sends_are_said(gray: Maker) -> None:
     told = [
-        watched(gray.finding("f", "conv1", threat_options={"cut": "conv1"} | more))
-        for more in ({}, {"noise": 0.5, "sends": 1}, {"noise": 0.5, "sends": 16})
+        watched(gray.finding("f", "conv1", threat_options={"cut": "conv1", "sends": n}, defense=by))
+        for n, by in ((1, ""), (1, "dropout (rate 0.5)"), (16, ""))
     ]
     assert told == [
         "the message sent after conv1",
-        "the noisy message sent after conv1",
-        "16 noisy messages of each picture sent after conv1",
+        "the message sent after conv1, behind dropout (rate 0.5)",
+        "16 messages about each picture sent after conv1",
     ]

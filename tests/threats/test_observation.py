@@ -1,7 +1,11 @@
+import dataclasses
+
 import pytest
 import torch
 
 from safelight.cache import Cache
+from safelight.defenses.dropout import Dropout
+from safelight.defenses.gaussian_noise import GaussianNoise
 from safelight.errors import AccessError
 from safelight.stats.seeds import Seeds
 from safelight.testing import worlds
@@ -53,9 +57,10 @@ def test_a_sight_that_was_not_declared_is_refused(seen):
 def test_noise_on_the_message_averages_out_over_sends(tmp_path, sends):
     target, roles = worlds.lenet(), worlds.digits()
     met = []
-    for noise in (0.0, 0.5):
-        threat = SplitInference(cut="relu2", noise=noise, sends=sends)
-        met.append(threat.meet(target, roles, torch.device("cpu"), Cache(tmp_path))[0])
+    for release in (None, GaussianNoise(deviation=0.5)):
+        threat = SplitInference(cut="relu2", sends=sends)
+        defended = dataclasses.replace(target, release=release)
+        met.append(threat.meet(defended, roles, torch.device("cpu"), Cache(tmp_path))[0])
     clean, noisy = (seen.restricted(EVERYTHING).messages for seen in met)
     unit = float(clean.std())
     assert float((noisy - clean).std()) == pytest.approx(0.5 * unit / sends**0.5, rel=0.1)
@@ -65,6 +70,35 @@ def test_noise_on_the_message_averages_out_over_sends(tmp_path, sends):
     assert view.queries == 3 * sends
     first, again = (met[1].restricted(EVERYTHING).query(roles.public.images[:3]) for _ in "ab")
     assert torch.equal(first, again)
+
+
+def met_behind(release, tmp_path, **threat):
+    defended = dataclasses.replace(worlds.lenet(), release=release)
+    own = SplitInference(cut="conv1", **threat)
+    seen, _ = own.meet(defended, worlds.digits(), torch.device("cpu"), Cache(tmp_path))
+    return seen.restricted(EVERYTHING)
+
+
+def test_who_knows_that_numbers_are_removed_collects_them_over_sends(tmp_path):
+    clean = met_behind(None, tmp_path)
+    aware = met_behind(Dropout(rate=0.5), tmp_path, sends=16)
+    unaware = met_behind(Dropout(rate=0.5), tmp_path, sends=16, aware=False)
+    came = aware.informative(aware.messages) == 1
+    assert 0.999 < came.float().mean() < 1
+    assert torch.allclose(aware.messages[came], clean.messages[came], atol=1e-5)
+    assert unaware.informative(unaware.messages).eq(1).all()
+    # Who takes zeros for numbers sees half of each.
+    ratio = float((unaware.messages * clean.messages).sum() / clean.messages.square().sum())
+    assert ratio == pytest.approx(0.5, abs=0.01)
+
+
+def test_queries_and_imitations_go_through_the_defense_that_is_known(tmp_path):
+    for aware, zeros in ((True, 0.5), (False, 0.0)):
+        view = met_behind(Dropout(rate=0.5), tmp_path, aware=aware)
+        own = view.public.images[:50]
+        copy = view.untrained_edge(Seeds(0)).requires_grad_(False)
+        for answers in (view.query(own), view.imagine(copy).query(own)):
+            assert float((answers == 0).float().mean()) == pytest.approx(zeros, abs=0.01)
 
 
 def test_classes_are_hidden_where_labels_are_not_offered(seen):

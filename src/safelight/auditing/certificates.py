@@ -10,11 +10,15 @@ from safelight.bounds.cramer_rao import bayes_bound, fit_prior
 from safelight.bounds.deterministic import deterministic
 from safelight.bounds.fisher import Noise
 from safelight.cache import source_of
+from safelight.defenses.gaussian_noise import GaussianNoise
+from safelight.defenses.laplace_noise import LaplaceNoise
 from safelight.record.record import Bound
 from safelight.stats.seeds import Seeds
-from safelight.targets.cut import cut
+from safelight.targets.release import Release, Scale
+from safelight.threats.messages import MessageThreat
 from safelight.threats.observation import SplitObservation
-from safelight.threats.split_inference import SplitInference
+
+BOUND = "Bayesian Cramer-Rao bound on the mean squared error per pixel"
 
 #: Pictures drawn from the prior, over which the Fisher information is averaged.
 DRAWS = 16
@@ -23,32 +27,51 @@ DRAWS = 16
 MOST_FLOPS = 2e13
 
 
-def certify(setting: Setting, threat: SplitInference, seen: SplitObservation) -> Bound:
+def noise_of(release: Release | None, scale: Scale, sends: int) -> Noise | None:
+    """Return the noise that a defense adds to every number, if that is what it does."""
+    if isinstance(release, GaussianNoise):
+        return Noise("gaussian", release.deviation * scale.deviation, sends)
+    if isinstance(release, LaplaceNoise):
+        return Noise("laplace", release.deviation * scale.deviation / math.sqrt(2), sends)
+    return None
+
+
+def certify(setting: Setting, threat: MessageThreat, seen: SplitObservation) -> Bound:
     """Return the bound on any attack under a threat, or why there is none.
 
     The prior is a Gaussian fitted to the public pictures, whoever the adversary is.
     """
     view = seen.restricted(threat.offers)
-    if not view.deviation:
+    if not view.random:
         return deterministic(view.resend(), view.resend())
-    edge = cut(setting.target.model, threat.cut, seen.image_shape).to(setting.device)
+    noise = noise_of(setting.target.release, view.scale, threat.sends)
+    if noise is None:
+        return Bound(
+            name=BOUND,
+            value=None,
+            holds="no",
+            assumptions=["every number of the message carries noise with a density"],
+            detail="Numbers are left out at random, and those that are sent are exact: no bound "
+            "on the error follows.",
+        )
+    edge, _ = threat.parts(setting.target, seen.image_shape)
+    edge = edge.to(setting.device)
     public = setting.roles.public.to(setting.device)
     pixels = math.prod(seen.image_shape)
     passes = min(math.prod(seen.message_shape), 2 * pixels)
     if 3 * DRAWS * passes * forward_flops(edge, public.images[:1]) > MOST_FLOPS:
         return Bound(
-            name="Bayesian Cramer-Rao bound on the mean squared error per pixel",
+            name=BOUND,
             value=None,
             holds="unknown",
             assumptions=["the message is random given the picture"],
             detail="The message is random, so a bound exists; at this cut it takes too long to "
             "compute.",
         )
-    noise = Noise("gaussian", view.deviation, threat.sends)
     key = {
         "bound": [noise.kind, noise.scale, noise.sends, DRAWS],
         "weights": setting.target.weights_sha256(),
-        "cut": threat.cut,
+        "where": [type(threat).__name__, threat.where],
         "public": public.sha256(),
     }
     kept: list[Bound] = []

@@ -3,6 +3,7 @@
 from safelight import catalog
 from safelight.auditing.setting import Setting
 from safelight.targets.cut import cut_points
+from safelight.threats.split_inference import SplitInference
 
 
 def not_tried(setting: Setting) -> list[str]:
@@ -10,10 +11,25 @@ def not_tried(setting: Setting) -> list[str]:
 
     The settings replace the plan's whole list of threats or attacks, so that they fit any plan.
     """
+    gaps = _splits(setting)
+    used = {catalog.name_of(attack) for attack in setting.attacks}
+    for name in catalog.names("attack"):
+        if name.startswith("inversion/") and name not in used:
+            gaps.append(f"The attack {name}: --set 'attacks=[{{name=\"{name}\"}}]'")
+    if len(setting.plan.seeds) < 3:
+        gaps.append("Repetition (one seed tells nothing of the spread): --seeds 0,1,2")
+    return gaps
+
+
+def _splits(setting: Setting) -> list[str]:
+    """Return the gaps of a plan that asks what a split model's messages give away."""
+    threats = [one for one in setting.threats if isinstance(one, SplitInference)]
+    if not threats:
+        return []
     gaps = []
-    knowledge = {threat.knows for threat in setting.threats}
+    knowledge = {threat.knows for threat in threats}
     strongest = next(one for one in ("weights", "queries", "cloud", "nothing") if one in knowledge)
-    watched = [threat.cut for threat in setting.threats]
+    watched = [threat.cut for threat in threats]
     points = cut_points(setting.target.model, setting.roles.victims.shape)
     unwatched = [name for name in points if name not in watched]
     if unwatched:
@@ -24,12 +40,6 @@ def not_tried(setting: Setting) -> list[str]:
     if "cloud" not in knowledge:
         told = "An adversary that cannot even use the edge, but runs the cloud"
         gaps.append(f"{told}: {_threat(list(dict.fromkeys(watched)), 'cloud')}")
-    used = {catalog.name_of(attack) for attack in setting.attacks}
-    for name in catalog.names("attack"):
-        if name.startswith("inversion/") and name not in used:
-            gaps.append(f"The attack {name}: --set 'attacks=[{{name=\"{name}\"}}]'")
-    if len(setting.plan.seeds) < 3:
-        gaps.append("Repetition (one seed tells nothing of the spread): --seeds 0,1,2")
     return gaps
 
 

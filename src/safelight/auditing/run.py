@@ -38,8 +38,8 @@ from safelight.record.verdict import (
     skip,
 )
 from safelight.stats.seeds import Seeds
+from safelight.threats.messages import MessageThreat
 from safelight.threats.observation import SplitObservation
-from safelight.threats.split_inference import SplitInference
 
 #: Tells a watcher (what is being done, how many cells are done, how many there are).
 Progress = Callable[[str, int, int], None]
@@ -51,7 +51,7 @@ _OPEN = Verdict(outcome="INCONCLUSIVE", severity="none", confidence="low", reaso
 class _Pair:
     """A threat and an attack, with the finding that their cells will make."""
 
-    threat: SplitInference
+    threat: MessageThreat
     attack: InversionAttack
     finding: Finding
 
@@ -188,8 +188,9 @@ def _pairs(setting: Setting) -> list[_Pair]:
             threat_options=options[0],
             attack=names[1],
             attack_options=options[1],
-            where=threat.cut,
+            where=threat.where,
             access=attack.access,
+            defense=describe.name_defense(setting.plan),
             skipped=mismatch(threat, attack),
             verdict=_OPEN,
         )
@@ -201,6 +202,9 @@ def _opening(setting: Setting, run: Run, pairs: list[_Pair], target: TargetFacts
     """Return the record before its first cell: facts and nulls."""
     victims = setting.roles.victims.to(setting.device)
     components = [describe.describe_component("threat", one) for one in setting.threats]
+    if (plan := setting.plan.defense) is not None:
+        defense = catalog.build("defense", plan.name, plan.options)
+        components.append(describe.describe_component("defense", defense))
     components += [describe.describe_component("attack", one) for one in setting.attacks]
     return Record(
         status="running",
@@ -313,6 +317,7 @@ def _identity(setting: Setting, target: TargetFacts) -> dict[str, Any]:
         "network": repr(setting.target.model),
         "source": source_of(*layers, rank, ssim),
         "roles": [images.sha256() for _, images in setting.roles.items()],
+        "release": repr(setting.target.release),
         "versions": [metadata.version("safelight"), torch.__version__, str(setting.device)],
     }
 

@@ -15,8 +15,8 @@ from safelight.metrics.image import mse, psnr, ssim
 from safelight.record.record import Control
 from safelight.record.verdict import positive_control
 from safelight.stats.seeds import Seeds
+from safelight.threats.messages import MessageThreat
 from safelight.threats.observation import SplitObservation
-from safelight.threats.split_inference import SplitInference
 
 #: Victims of the positive control: 50 named out of 50 put the lower limit at 0.93.
 CONTROL_VICTIMS = 50
@@ -57,7 +57,7 @@ def checked(claim: Tensor, truth: ImageSet) -> Tensor:
 
 def planted(
     setting: Setting,
-    threat: SplitInference,
+    threat: MessageThreat,
     attack: InversionAttack,
     seen: SplitObservation,
     seed: int,
@@ -65,8 +65,10 @@ def planted(
     """Run the same attack on a message that holds the picture.
 
     First with a fraction of its steps: what succeeds with less effort succeeds with more. Only
-    where that fails is the whole effort made. An adversary that owns the training set is tried
-    with the public pictures, which are no better.
+    where that fails is the whole effort made, and where a defense may be why, once more without
+    it: an attack that works is not to blame for what the defense destroys.
+
+    An adversary that owns the training set is tried with the public pictures, which are no better.
     """
     if threat.pictures == "training set":
         threat = replace(threat, pictures="same distribution")
@@ -74,12 +76,16 @@ def planted(
     roles = replace(setting.roles, victims=setting.roles.victims.rows(some))
     edge = PlantedLeak(seen.message_shape, seen.image_shape[0])
     cloud = PlantedCloud(edge, setting.target.model, seen.image_shape)
-    sight, secret = threat.expose(edge, cloud, roles, setting.device, setting.cache)
-    truth = secret.victims
-    for effort in (eased(attack), attack):
+    release = setting.target.release
+    efforts = [(eased(attack), release), (attack, release)]
+    if release is not None:
+        efforts = [(eased(attack), release), (eased(attack), None), (attack, None)]
+    for effort, what in efforts:
+        sight, secret = threat.expose(edge, cloud, roles, setting.device, setting.cache, what)
+        truth = secret.victims
         claim = checked(effort.run(sight.restricted(attack.needs), Seeds(seed)).images, truth)
         ranks = rank(claim, truth.images, truth.labels, setting.suspects)
-        control = positive_control((ranks == 1).float().tolist())
+        control = positive_control((ranks == 1).float().tolist(), defended=what is not None)
         if control.passed:
             break
     return control

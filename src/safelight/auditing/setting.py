@@ -24,9 +24,9 @@ from safelight.plan.plan import Plan, ThreatPlan
 from safelight.record.record import Component, Measurement, Provenance, Role, TargetFacts
 from safelight.record.verdict import FEWEST_VICTIMS, LEVEL, LINE_UP
 from safelight.stats.intervals import clopper_pearson
-from safelight.targets.cut import cut, cut_points
+from safelight.targets.cut import cut_points
 from safelight.targets.target import Target
-from safelight.threats.split_inference import SplitInference
+from safelight.threats.messages import MessageThreat
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Setting:
 
     plan: Plan
     device: torch.device
-    threats: list[SplitInference]
+    threats: list[MessageThreat]
     attacks: list[InversionAttack]
-    pairs: list[tuple[SplitInference, InversionAttack]]
+    pairs: list[tuple[MessageThreat, InversionAttack]]
     roles: Roles
     target: Target
     suspects: Tensor
@@ -86,7 +86,7 @@ def prepare(plan: Plan) -> Setting:
     cache = Cache()
     target, _ = obtain(plan, roles, device, cache)
     for threat in threats:
-        cut(target.model, threat.cut, roles.victims.shape)
+        threat.parts(target, roles.victims.shape)  # a place that is not there is told now
     return Setting(plan, device, threats, attacks, pairs, roles, target, suspects, cache)
 
 
@@ -160,6 +160,15 @@ def describe_component(kind: str, component: Any) -> Component:
         summary=summary,
         bibtex=component.reference.bibtex(),
     )
+
+
+def name_defense(plan: Plan) -> str:
+    """Return the plan's defense in words: its name and the options that the plan sets."""
+    if plan.defense is None:
+        return ""
+    options = ", ".join(f"{key} {value}" for key, value in plan.defense.options.items())
+    name = plan.defense.name.replace("_", " ")
+    return f"{name} ({options})" if options else name
 
 
 def describe_provenance(where: torch.device) -> Provenance:

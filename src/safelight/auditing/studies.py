@@ -7,12 +7,8 @@ from typing import Any
 
 from safelight import catalog
 from safelight.auditing.setting import prepare
-from safelight.plan.plan import AttackPlan, Plan, ThreatPlan
+from safelight.plan.plan import AttackPlan, DefensePlan, Plan, ThreatPlan
 from safelight.targets.cut import cut_points
-
-#: Noise on each message where the plan has none, in units of the message's deviation: as strong
-#: as the message itself, so that averaging has something to remove.
-NOISE = 1.0
 
 #: How often each picture is sent: the noise that is left is 1, 1/2, 1/4 and 1/8.
 SENDS = (1, 4, 16, 64)
@@ -86,13 +82,14 @@ def knowledge(plan: Plan) -> Plan:
 def repeats(plan: Plan) -> Plan:
     """Send each picture several times with fresh noise: how fast does averaging undo it?
 
-    Where a threat of the plan adds no noise, ``NOISE`` is added.
+    Where the plan has no defense, Gaussian noise as strong as the message is added.
     """
     threats = [
         _threat(one.name, {"cut": one.cuts, **one.options, "sends": list(SENDS)}, one.attacks)
-        for one in _watches(plan, ("cut", "sends"), {"noise": NOISE})
+        for one in _watches(plan, ("cut", "sends"))
     ]
-    return _named(plan, "repeats", threats=threats)
+    defense = plan.defense or DefensePlan(name="gaussian_noise")
+    return _named(plan, "repeats", threats=threats, defense=defense)
 
 
 #: The question -> what turns a plan into the one that answers it.
@@ -103,15 +100,12 @@ STUDIES: Mapping[str, Callable[[Plan], Plan]] = {
 }
 
 
-def _watches(
-    plan: Plan, varied: Sequence[str], instead_of_zero: Mapping[str, float] | None = None
-) -> list[_Watch]:
+def _watches(plan: Plan, varied: Sequence[str]) -> list[_Watch]:
     """Merge the plan's threats that agree in everything but the options that are varied."""
     found: dict[str, _Watch] = {}
     for entry in plan.threats:
         for threat in catalog.expand("threat", entry.name, entry.options):
             options = dataclasses.asdict(threat)
-            options |= {k: v for k, v in (instead_of_zero or {}).items() if not options[k]}
             cut = str(options["cut"])
             rest = {key: value for key, value in options.items() if key not in varied}
             key = json.dumps([entry.name, rest])

@@ -14,6 +14,7 @@ from safelight.errors import PlanError
 from safelight.plan.plan import FitPlan, Plan
 from safelight.targets.fit import fit
 from safelight.targets.load import load_target
+from safelight.targets.release import Release
 from safelight.targets.shadows import Training
 from safelight.targets.target import Normalized, Target
 from safelight.targets.untrained import same_structure
@@ -34,6 +35,11 @@ class Defense(Protocol):
         """Return what is promised."""
         ...
 
+    @property
+    def at_release(self) -> Release | None:
+        """What is done to every message as well, for which the model was trained."""
+        ...
+
 
 def obtain(plan: Plan, roles: Roles, device: torch.device, cache: Cache) -> tuple[Target, Training]:
     """Return the target, and how another one would be trained like it.
@@ -43,8 +49,12 @@ def obtain(plan: Plan, roles: Roles, device: torch.device, cache: Cache) -> tupl
     """
     if plan.defense is None:
         return load_target(plan.target, roles, device, cache), fit
-    defense: Defense = catalog.build("defense", plan.defense.name, plan.defense.options)
-    return defended(plan, roles, device, cache, defense), defense.train
+    defense: Defense | Release = catalog.build("defense", plan.defense.name, plan.defense.options)
+    if isinstance(defense, Release):
+        bare = load_target(plan.target, roles, device, cache)
+        return dataclasses.replace(bare, release=defense), fit
+    target = defended(plan, roles, device, cache, defense)
+    return dataclasses.replace(target, release=defense.at_release), defense.train
 
 
 def defended(

@@ -21,8 +21,9 @@ def study(
         typer.Argument(
             help="depth: every layer of the model is watched, which is safe to cut at? "
             "knowledge: every kind of adversary at the plan's cuts, what must one know? "
-            "repeats: each picture is sent 1, 4, 16 and 64 times with fresh noise (the threat's; "
-            "1 deviation of the message if it has none), how fast is the noise averaged out?"
+            "repeats: each picture is sent 1, 4, 16 and 64 times with fresh noise (the plan's "
+            "defense; Gaussian, as strong as the message, if it has none), how fast is the noise "
+            "averaged out?"
         ),
     ],
     plan: Annotated[str, typer.Argument(help="a TOML file, or a preset: demo, mnist, ...")],

@@ -122,6 +122,10 @@ class DPSGD:
         about = {"n": len(data), "training_set_sha256": data.sha256()}
         return {"recipe": recipe.model_dump(), "privacy": facts, **about}
 
+    @property
+    def at_release(self) -> None:
+        """Nothing is done to messages."""
+
     def prepared(self, model: Normalized) -> Normalized:
         """Return the model with layers that mix pictures replaced, if ``repair`` is set."""
         from opacus.validators import ModuleValidator

@@ -103,7 +103,7 @@ class ComponentPlan(BaseModel):
 
 
 class DefensePlan(ComponentPlan):
-    """How the target is trained in place of the plain loop: ``dp_sgd`` and its options."""
+    """What protects the target: how it is trained, or what is done to all that leaves it."""
 
 
 class ThreatPlan(ComponentPlan):

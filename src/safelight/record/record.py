@@ -99,7 +99,8 @@ class Finding(_Frozen):
 
     ``threat`` and ``attack`` are component names; ``where`` is the place in the model that was
     watched (the cut), ``access`` what the attack used of the model, as people call them. The id
-    depends on threat, attack and their options alone, so that two records can be compared.
+    depends on threat, attack and their options alone, so that two records can be compared, such
+    as one without and one with a ``defense``, which is what the target is protected by, in words.
     ``skipped`` says why the pair was never run: the attack needs what the threat hides.
     """
 
@@ -110,6 +111,7 @@ class Finding(_Frozen):
     attack_options: dict[str, Any]
     where: str
     access: str
+    defense: str = ""
     skipped: str = ""
     verdict: Verdict
     measurements: dict[str, Measurement] = Field(default_factory=dict)

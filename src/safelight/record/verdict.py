@@ -92,14 +92,18 @@ def measure(
     )
 
 
-def positive_control(named: Sequence[float]) -> Control:
-    """Judge the attack on a planted leak: it must name most of the victims there."""
+def positive_control(named: Sequence[float], defended: bool = False) -> Control:
+    """Judge the attack on a planted leak: it must name most of the victims there.
+
+    ``defended``: the message went through the defense that is audited.
+    """
     low, _ = clopper_pearson(float(np.sum(named)), len(named), LEVEL)
     return Control(
         name=PLANTED,
         question="Does this attack find a leak that is there?",
         passed=low > CONTROL_NAMED,
-        detail=f"on a message that is the picture itself, {int(np.sum(named))} of {len(named)} "
+        detail=f"on a message that is the picture itself"
+        f"{', sent through the defense' if defended else ''}, {int(np.sum(named))} of {len(named)} "
         f"were named among {LINE_UP}",
     )
 

@@ -34,6 +34,8 @@ _WITHOUT_QUERIES = {
     "nothing": "an attacker who sees the messages and can use no part of the model",
 }
 
+_ANSWERS_ALONE = "an attacker who sees the model{s} answers and cannot query it"
+
 _OWNS = {
     "training set": ", and who owns the pictures that the model was trained on,",
     "noise": ", and who owns no pictures but random noise,",
@@ -68,6 +70,10 @@ def adversaries(findings: Sequence[Finding]) -> dict[str, str]:
             words.append({"none": "no pictures"}.get(pictures, str(pictures)))
         if structure and (own["knows"] == "cloud" or differ["structure"]):
             words.append(f"{structure} structure")
+        if one.threat == "prediction_api" and own["knows"] == "nothing":
+            words[0] = "query-free"
+        if one.threat_options.get("aware") is False:
+            words.append("unaware of the defense")
         named[one.id] = ", ".join(words)
     return named
 
@@ -93,5 +99,7 @@ def attacker(finding: Finding) -> str:
     knows = finding.threat_options.get("knows")
     if finding.access == "no queries":
         told = _WITHOUT_QUERIES.get(str(knows), told)
+    if finding.threat == "prediction_api" and knows == "nothing":
+        told = _ANSWERS_ALONE
     told = told.replace("{s}", "\N{RIGHT SINGLE QUOTATION MARK}s")
     return told + _OWNS.get(str(finding.threat_options.get("pictures")), "")

@@ -90,13 +90,6 @@ _AXES = (
         "by how often each picture is sent",
         suffix="\N{MULTIPLICATION SIGN}",
     ),
-    _Axis(
-        "noise",
-        ("noise",),
-        "With more noise, does it leak less?",
-        "Standard deviation of the noise on each message, where 1 is that of the message itself.",
-        "by the noise on each message",
-    ),
 )
 
 
@@ -114,15 +107,15 @@ def curves(record: Record) -> list[Curves]:
     """Return what varies in a record, what was varied most first, or nothing.
 
     A plan that varies one thing often varies another a little, as a study of adversaries at two
-    cuts does: that is drawn as well, unless it takes more lines than one chart can hold. Noise
-    and sends are always drawn, since nobody varies them but to see their effect.
+    cuts does: that is drawn as well, unless it takes more lines than one chart can hold. Sends
+    are always drawn, since nobody varies them but to see their effect.
     """
     found = [one for one in (_along(record, axis) for axis in _AXES) if one is not None]
     found.sort(key=lambda one: -len(set(one.place.values())))
     return [
         _curves(record, one)
         for number, one in enumerate(found)
-        if number == 0 or one.axis.key in ("sends", "noise") or len(one.lines) <= MOST_LINES
+        if number == 0 or one.axis.key == "sends" or len(one.lines) <= MOST_LINES
     ]
 
 

@@ -12,7 +12,10 @@ from safelight.reports import numbers
 from safelight.reports.adversaries import ORDER, adversaries, attacker, holds_back
 
 #: What the adversary watches, by threat; other threats are named as they are.
-_WATCHED = {"split_inference": "{message} sent after {where}"}
+_WATCHED = {
+    "split_inference": ("message", "{message} sent after {where}"),
+    "prediction_api": ("answer", "{message} of {where} that the service gives"),
+}
 
 #: The ending of a plural's genitive, typographic.
 _S = "\N{RIGHT SINGLE QUOTATION MARK}"
@@ -99,11 +102,12 @@ def ran(record: Record) -> list[Finding]:
 
 def watched(finding: Finding) -> str:
     """Say what the adversary of a finding sees."""
-    pattern = _WATCHED.get(finding.threat, finding.threat.replace("_", " ") + " at {where}")
-    noisy = "noisy " if finding.threat_options.get("noise") else ""
+    other = ("message", finding.threat.replace("_", " ") + " at {where}")
+    noun, pattern = _WATCHED.get(finding.threat, other)
     sends = finding.threat_options.get("sends", 1)
-    message = f"the {noisy}message" if sends == 1 else f"{sends} {noisy}messages of each picture"
-    return pattern.format(message=message, where=plain(finding.where))
+    message = f"the {noun}" if sends == 1 else f"{sends} {noun}s about each picture"
+    told = pattern.format(message=message, where=plain(finding.where))
+    return f"{told}, behind {finding.defense}" if finding.defense else told
 
 
 def labels(findings: Sequence[Finding]) -> dict[str, Label]:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from safelight.targets.release import Release
+
 
 class Normalized(nn.Module):
     """A network behind its own normalization: it takes pixels in [0, 1].
@@ -33,13 +35,15 @@ class Normalized(nn.Module):
 class Target:
     """A frozen model in evaluation mode, and what is known about it.
 
-    ``trained_on`` says which pictures made it; ``facts`` holds its recipe and figures.
+    ``trained_on`` says which pictures made it; ``facts`` holds its recipe and figures. ``release``
+    is what is done to everything that leaves it.
     """
 
     name: str
     model: Normalized
     trained_on: str
     facts: dict[str, Any] = field(default_factory=dict)
+    release: Release | None = None
 
     def __post_init__(self) -> None:
         self.model.eval().requires_grad_(False)

@@ -12,14 +12,14 @@ from safelight import catalog
 from safelight.cache import Cache
 from safelight.errors import AccessError
 from safelight.testing import worlds
+from safelight.threats.messages import MessageThreat
 from safelight.threats.observation import Needs, Secret, SplitObservation
-from safelight.threats.split_inference import SplitInference
 
 
 class ThreatContract:
     """What every threat keeps to."""
 
-    threat: ClassVar[SplitInference]
+    threat: ClassVar[MessageThreat]
 
     def meet(self, tmp_path: Path) -> tuple[SplitObservation, Secret]:
         """Let the adversary watch a shipped target."""

@@ -12,6 +12,7 @@ from safelight.cache import Cache, source_of
 from safelight.data.images import ImageSet
 from safelight.errors import AccessError
 from safelight.stats.seeds import Seeds
+from safelight.targets.release import UNIT, Release, Scale
 from safelight.targets.untrained import OtherStructure, same_structure
 
 
@@ -44,26 +45,49 @@ class Needs:
 class Link:
     """What connects device and cloud.
 
-    ``edge`` maps pictures to messages, ``cloud`` messages to logits; both frozen. ``structure``
-    and ``sends`` are those of the threat; ``deviation`` is the standard deviation of the Gaussian
-    noise that the device adds to every send, in the units of the message.
+    ``edge`` maps pictures to messages, ``cloud`` messages to logits; both frozen. ``structure``,
+    ``sends`` and ``aware`` are those of the threat. ``release`` is what the device does to every
+    message before it sends it, in units of ``scale``.
     """
 
     edge: nn.Module
     cloud: nn.Module
     structure: Literal["known", "different"] = "known"
-    deviation: float = 0.0
+    release: Release | None = None
+    scale: Scale = UNIT
     sends: int = 1
+    aware: bool = True
+
+    @property
+    def random(self) -> bool:
+        """Whether two sends of one picture differ."""
+        return self.release is not None and self.release.random
 
     @torch.no_grad()
     def send(self, images: Tensor, seeds: Seeds) -> Tensor:
-        """Return the mean message of ``sends`` sends: noise averages out as 1 / sqrt(sends)."""
+        """Return the mean message of ``sends`` sends: noise averages out as 1 / sqrt(sends).
+
+        Where the defense removes numbers and the adversary knows, the mean of those that came.
+        """
         messages = torch.cat([self.edge(part) for part in images.split(500)])
-        if self.deviation:
-            draw = torch.Generator().manual_seed(seeds.integer())
-            noise = torch.randn(messages.shape, generator=draw).to(messages)
-            messages = messages + self.deviation / self.sends**0.5 * noise
-        return messages
+        if self.release is None:
+            return messages
+        draw = torch.Generator().manual_seed(seeds.integer())
+        total, came = torch.zeros_like(messages), torch.zeros_like(messages)
+        for _ in range(self.sends if self.random else 1):
+            heard = self.release.release(messages, self.scale, draw)
+            total += heard
+            came += self.informative(heard)
+        return total / came.clamp_min(1)
+
+    def informative(self, messages: Tensor) -> Tensor:
+        """Return 1 where a number says something to the adversary, 0 where it was removed."""
+        hidden = self.aware and self.release is not None and self.release.hides
+        return (messages != 0).to(messages) if hidden else torch.ones_like(messages)
+
+    def as_believed(self) -> "Link":
+        """Return the link that the adversary works with: without the defense if unaware of it."""
+        return self if self.aware else replace(self, release=None)
 
 
 @dataclass(frozen=True)
@@ -115,9 +139,21 @@ class SplitObservation:
         return tuple(self._sight.messages.shape[1:])
 
     @property
-    def deviation(self) -> float:
-        """Standard deviation of the noise on each send, which every adversary knows; or 0."""
-        return self._sight.link.deviation
+    def random(self) -> bool:
+        """Whether two sends of one picture differ."""
+        return self._sight.link.random
+
+    @property
+    def scale(self) -> Scale:
+        """How large undefended messages are, the unit of what the device does to them."""
+        return self._sight.link.scale
+
+    def informative(self, messages: Tensor) -> Tensor:
+        """Return 1 where a number of messages [n, ...] says something, 0 where it was removed.
+
+        All 1 unless a defense removes numbers and this adversary knows it.
+        """
+        return self._sight.link.informative(messages)
 
     @property
     def messages(self) -> Tensor:
@@ -163,7 +199,7 @@ class SplitObservation:
 
         Attacks that need the edge or queries then work on the imitation. Queries to it are free.
         """
-        link = replace(self._sight.link, edge=edge, deviation=0.0)
+        link = replace(self._sight.link.as_believed(), edge=edge)
         public = self.public if self._offers.public else self._sight.public
         sight = replace(
             self._sight,
@@ -199,22 +235,21 @@ class SplitObservation:
         ``again``: they were counted before, and their answers were not kept.
         """
         self._require("queries")
-        if self.deviation or not again:  # with fresh noise it is another answer
+        if self.random or not again:  # with fresh noise it is another answer
             self.count(len(images))
-        return self._send(images)
+        return self._sight.link.as_believed().send(images, self._fresh())
 
     def count(self, pictures: int) -> None:
         """Count pictures as sent, as often as this threat sends each."""
-        self._tally.queries += pictures * (self._sight.link.sends if self.deviation else 1)
+        self._tally.queries += pictures * (self._sight.link.sends if self.random else 1)
 
     def resend(self) -> Tensor:
         """Return the messages [k, ...] of the same few public pictures, sent once more."""
-        return self._send(self._sight.public.images[:8])
+        return self._sight.link.send(self._sight.public.images[:8], self._fresh())
 
-    def _send(self, images: Tensor) -> Tensor:
+    def _fresh(self) -> Seeds:
         self._calls += 1  # fresh noise each time, and the same in every run
-        seeds = Seeds(0, ("query", self._sight.fingerprint, str(self._calls)))
-        return self._sight.link.send(images, seeds)
+        return Seeds(0, ("query", self._sight.fingerprint, str(self._calls)))
 
     def remember(
         self, work: dict[str, Any], make: Callable[[], dict[str, Tensor]]
@@ -285,7 +320,8 @@ def _fingerprint(link: Link, public: ImageSet) -> str:
     Equal weights do not make equal edges (normalization, activations), so a few messages count.
     """
     digest = hashlib.sha256(public.sha256().encode())
-    digest.update(f"{link.structure} {link.deviation} {link.sends}".encode())
+    deployed = (link.structure, link.release, link.scale, link.sends, link.aware)
+    digest.update(str(deployed).encode())
     for part in (link.edge, link.cloud):
         for name, value in sorted(part.state_dict().items()):
             digest.update(name.encode())

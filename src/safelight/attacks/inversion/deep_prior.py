@@ -89,6 +89,7 @@ class DeepPrior(InversionAttack):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds.integer())
             network = Hourglass(seen.image_shape, self)
+        heard = seen.informative(messages)
         draw = torch.Generator().manual_seed(seeds.child("input").integer())
         still = INPUT_SCALE * torch.rand(INPUTS, *seen.image_shape[1:], generator=draw)
         loud = self.jitter * INPUT_SCALE / math.sqrt(12)
@@ -110,7 +111,7 @@ class DeepPrior(InversionAttack):
             for step in range(self.steps):
                 noise = torch.randn(still.shape, generator=draw)
                 given = (still + (1 - step / self.steps) * loud * noise).to(messages)
-                error = seen.edge(every(weights, given)) - messages
+                error = heard * (seen.edge(every(weights, given)) - messages)
                 loss = (error.square().flatten(1).mean(1) / spread).sum()
                 optimizer.zero_grad()
                 loss.backward()

@@ -92,7 +92,8 @@ class GaussNewton(InversionAttack):
         spread = seen.messages.var().clamp_min(1e-12)
         claims, left = [], []
         for messages in seen.messages.split(self.batch_size):
-            problem = _Problem(seen.edge, messages, spread)
+            heard = seen.informative(messages)
+            problem = _Problem(seen.edge, messages, heard, spread)
             gray = torch.full((len(messages), *seen.image_shape), 0.5, device=messages.device)
             images = self._solve(problem, gray, rng)
             claims.append(images)
@@ -155,25 +156,26 @@ class GaussNewton(InversionAttack):
 
 @dataclass(frozen=True)
 class _Problem:
-    """Messages to explain, in units of their standard deviation."""
+    """Messages to explain, in units of their standard deviation, where they say something."""
 
     edge: nn.Module
     messages: Tensor
+    heard: Tensor
     spread: Tensor
 
     def only(self, rows: Tensor) -> "_Problem":
         """Return the problem of some victims."""
-        return _Problem(self.edge, self.messages[rows], self.spread)
+        return _Problem(self.edge, self.messages[rows], self.heard[rows], self.spread)
 
     def map(self, x: Tensor) -> Tensor:
         """Return f(x) / deviation."""
-        out: Tensor = self.edge(x) / self.spread.sqrt()
+        out: Tensor = self.heard * self.edge(x) / self.spread.sqrt()
         return out
 
     def error(self, x: Tensor) -> Tensor:
         """Return (f(x) - z) / deviation."""
         with torch.no_grad():
-            out: Tensor = (self.edge(x) - self.messages) / self.spread.sqrt()
+            out: Tensor = self.heard * (self.edge(x) - self.messages) / self.spread.sqrt()
         return out
 
     def unexplained(self, x: Tensor) -> Tensor:

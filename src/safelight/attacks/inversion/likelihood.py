@@ -102,9 +102,11 @@ class Likelihood(InversionAttack):
             if chosen is None:  # the prior alone: on its own pictures nothing beat the start
                 claims.append(origin)
                 continue
+            heard = seen.informative(messages)
             problem = _Problem(
-                seen.edge, messages, origin, deviation, spread, *chosen, self.start == "gray"
-            )
+                seen.edge, messages, heard, origin, deviation, spread, *chosen,
+                self.start == "gray",
+            )  # fmt: skip
             claims.append(self._solve(problem, rng))
         weight, correlated = (math.inf, False) if chosen is None else (chosen[0], bool(chosen[1]))
         told = {"prior weight": weight, "prior correlated": float(correlated)}
@@ -149,6 +151,7 @@ class Likelihood(InversionAttack):
         None if staying at the start is best.
         """
         messages = seen.query(own, again=True)
+        heard = seen.informative(messages)
         origin, deviation = begin(messages)
         tried: list[_Prior] = [(weight, None) for weight in INDEPENDENT]
         if correlation is not None:
@@ -156,7 +159,7 @@ class Likelihood(InversionAttack):
         candidates = [origin]
         for weight, correlated in tried:
             problem = _Problem(
-                seen.edge, messages, origin, deviation, spread, weight, correlated,
+                seen.edge, messages, heard, origin, deviation, spread, weight, correlated,
                 self.start == "gray",
             )  # fmt: skip
             candidates.append(self._solve(problem, rng))
@@ -227,6 +230,7 @@ class _Problem:
 
     edge: nn.Module
     messages: Tensor
+    heard: Tensor
     origin: Tensor
     deviation: Tensor
     spread: Tensor
@@ -241,9 +245,12 @@ class _Problem:
         return (self.origin + self.deviation * self.correlation(u)).clamp(0, 1)
 
     def objective(self, u: Tensor) -> Tensor:
-        """Return (sum((f(x) - z)^2) / var(z) + weight * prior(x)) / pixels, per picture, [n]."""
+        """Return (sum((f(x) - z)^2) / var(z) + weight * prior(x)) / pixels, per picture, [n].
+
+        The sum is over the numbers of z that say something.
+        """
         x = self.picture(u)
-        off = (self.edge(x) - self.messages).square().flatten(1).sum(1) / self.spread
+        off = (self.heard * (self.edge(x) - self.messages)).square().flatten(1).sum(1) / self.spread
         error: Tensor = off / x[0].numel()
         if self.smooth:
             down = (x[..., 1:, :] - x[..., :-1, :]).square().flatten(1).mean(1)
