@@ -9,7 +9,6 @@ from safelight.record.extraction import (
     TESTS,
     ExtractionFinding,
     inconclusive,
-    is_extraction,
     judge,
     load_extraction,
     overall,
@@ -126,12 +125,11 @@ def test_the_model_s_verdict_is_its_worst_finding():
 
 def test_a_file_that_is_no_such_record_is_refused(tmp_path):
     file = tmp_path / "record.json"
-    assert not is_extraction(tmp_path)
     for content, told in [
         (None, "no record at"),
         ("{", "cut short"),
-        ("[]", "not of an audit of released weights"),
-        (json.dumps({"schema_version": 1}), "not of an audit of released weights"),
+        ("[]", "not a record of kind 'extraction'"),
+        (json.dumps({"schema_version": 1}), "not a record of kind 'extraction'"),
         (json.dumps({"kind": "extraction", "schema_version": 9}), "schema version 9"),
         (json.dumps({"kind": "extraction", "schema_version": 1}), "damaged at"),
     ]:
@@ -139,4 +137,3 @@ def test_a_file_that_is_no_such_record_is_refused(tmp_path):
             file.write_text(content)
         with pytest.raises(RecordError, match=told):
             load_extraction(tmp_path)
-    assert is_extraction(file)

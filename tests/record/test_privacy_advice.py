@@ -87,5 +87,5 @@ def test_that_it_helps_is_said_only_beside_a_leak(beside):
 def test_what_is_no_sweep_is_refused(tmp_path, content):
     if content is not None:
         (tmp_path / "privacy.json").write_text(content)
-    with pytest.raises(RecordError, match="sweep"):
+    with pytest.raises(RecordError, match=r"privacy\.json"):
         load_sweep(tmp_path)

@@ -15,6 +15,7 @@ from safelight import catalog
 from safelight.attacks.attack import InversionAttack
 from safelight.auditing import setting as describe
 from safelight.auditing.certificates import certify
+from safelight.auditing.deployment import deployments
 from safelight.auditing.not_tried import not_tried
 from safelight.auditing.pair import label, mismatch
 from safelight.auditing.scoring import checked, compare, planted, rounded, swapped
@@ -218,6 +219,7 @@ def _opening(setting: Setting, run: Run, pairs: list[_Pair], target: TargetFacts
         victims_artifact=run.keep(sheet(victims.images), ".png"),
         sheet_columns=COLUMNS,
         baselines=_baselines(setting, run, victims),
+        deployments=deployments(setting),
         findings=[pair.finding for pair in pairs],
         cells=[],
         components=components,

@@ -124,18 +124,7 @@ def describe_target(setting: Setting) -> TargetFacts:
     accuracy = None
     if isinstance(answer, Tensor) and answer.ndim == 2:  # else it is no classifier
         hits = target.correct(images, labels)
-        low, high = clopper_pearson(hits, len(labels), LEVEL)
-        accuracy = Measurement(
-            value=hits / len(labels),
-            low=low,
-            high=high,
-            level=LEVEL,
-            n=len(labels),
-            seeds=1,
-            chance=1 / len(roles.victims.classes),
-            worse="lower",
-            unit="share",
-        )
+        accuracy = share_right(hits, len(labels), len(roles.victims.classes))
     return TargetFacts(
         name=target.name,
         parameters=target.parameters(),
@@ -147,6 +136,22 @@ def describe_target(setting: Setting) -> TargetFacts:
             for name, shape in cut_points(target.model, roles.victims.shape).items()
         },
         facts=target.facts,
+    )
+
+
+def share_right(hits: int, n: int, classes: int) -> Measurement:
+    """Return how many of n pictures are assigned to their class, as a measured share."""
+    low, high = clopper_pearson(hits, n, LEVEL)
+    return Measurement(
+        value=hits / n,
+        low=low,
+        high=high,
+        level=LEVEL,
+        n=n,
+        seeds=1,
+        chance=1 / classes,
+        worse="lower",
+        unit="share",
     )
 
 

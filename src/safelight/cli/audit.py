@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from safelight.cli.carry_out import carry_out
+from safelight.cli.compare_defenses import compare_defenses
 from safelight.cli.plan_options import Device, Seeds, Setting, overrides
 from safelight.errors import PlanError
 from safelight.plan.plan import load_plan, parse_plan
@@ -37,6 +38,9 @@ def audit(
     if resume is not None:
         if plan or out or seeds or device or setting or dry_run:
             raise PlanError("--resume takes the plan from the run; give nothing but --evidence")
+        if (resume / "plan.toml").is_file() and not (resume / "record.json").is_file():
+            compare_defenses(load_plan(resume / "plan.toml"), resume, evidence)
+            return
         old = load_any(resume)
         carry_out(parse_plan(old.plan, str(resume)), resume, evidence, resume=True)
         return
@@ -47,5 +51,8 @@ def audit(
         from safelight.auditing.estimate import estimate
 
         typer.echo(estimate(resolved))
+        return
+    if resolved.defenses:
+        compare_defenses(resolved, out or Path("runs") / resolved.name, evidence)
         return
     carry_out(resolved, out or Path("runs") / resolved.name, evidence)

@@ -128,7 +128,11 @@ class Plan(_Strict):
     device: str = "cpu"
     data: DataPlan
     target: TargetPlan
-    defense: DefensePlan | None = None
+    defense: DefensePlan | None = Field(None, description="what the target is deployed with")
+    defenses: list[DefensePlan] = Field(
+        default_factory=list,
+        description="candidates: each is audited, beside no defense, for one scorecard",
+    )
     threats: list[ThreatPlan] = Field(min_length=1)
     attacks: list[AttackPlan] = Field(min_length=1)
 

@@ -1,15 +1,13 @@
 """What candidates show of a training set, and the only place that judges it."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from safelight.errors import RecordError
 from safelight.record.membership import Compared
+from safelight.record.reading import read
 from safelight.record.record import (
     SEVERITIES,
     Component,
@@ -273,45 +271,13 @@ def inconclusive(reason: str) -> Verdict:
     return Verdict(outcome="INCONCLUSIVE", severity="none", confidence="low", reason=reason)
 
 
-def is_extraction(path: str | Path) -> bool:
-    """Whether a run's folder, or a record.json, is of an audit of released weights."""
-    try:
-        return bool(json.loads(_file(path).read_bytes()).get("kind") == "extraction")
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
 def load_extraction(path: str | Path) -> ExtractionRecord:
-    """Read the record of a run, by its folder or its record.json.
+    """Read the record of an audit of released weights, by its folder or its record.json.
 
     Raises:
-        RecordError: there is none, it is cut short, of another kind or of another version.
+        RecordError: there is none, it is cut short, or of another kind or version.
     """
-    file = _file(path)
-    try:
-        content = json.loads(file.read_bytes())
-    except OSError as error:
-        raise RecordError(f"no record at {file}: {error.strerror}; give a run's folder") from None
-    except ValueError:
-        raise RecordError(f"{file} is cut short or not a record; run the audit again") from None
-    if not isinstance(content, dict) or content.get("kind") != "extraction":
-        raise RecordError(f"{file} is not of an audit of released weights; give another run")
-    version = content.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise RecordError(
-            f"{file} has schema version {version}, this safelight reads {SCHEMA_VERSION}; "
-            "use the safelight that wrote it, or run the audit again"
-        )
-    try:
-        return ExtractionRecord.model_validate(content)
-    except pydantic.ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise RecordError(f"{file} is damaged at {where}; run the audit again") from None
-
-
-def _file(path: str | Path) -> Path:
-    file = Path(path)
-    return file / "record.json" if file.is_dir() else file
+    return read(path, ExtractionRecord, SCHEMA_VERSION, "extraction")
 
 
 def _severity(extracted: Compared) -> Severity:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import pydantic
 from pydantic import BaseModel, ConfigDict
 
-from safelight.errors import RecordError
 from safelight.record.membership import ERROR, TESTS, ScoresRecord, judge
+from safelight.record.reading import read
 from safelight.record.record import (
     SEVERITIES,
     Component,
@@ -284,37 +283,13 @@ def strength(finding: AttackFinding) -> tuple[int, float]:
     return severity, caught + (finding.scores.auc.measurement.value or 0.0)
 
 
-def load_membership_record(folder: str | Path) -> MembershipRecord:
+def load_membership_record(path: str | Path) -> MembershipRecord:
     """Read the record of an audit of membership, by its folder or its record.json.
 
     Raises:
         RecordError: there is none, it is cut short, or of another kind or version.
     """
-    file = Path(folder)
-    file = file / "record.json" if file.is_dir() else file
-    try:
-        content = json.loads(file.read_bytes())
-    except OSError as error:
-        raise RecordError(f"no record at {file}: {error.strerror}; give a run's folder") from None
-    except ValueError:
-        raise RecordError(
-            f"{file} is cut short or not a record; give another --out and run the audit again"
-        ) from None
-    if not is_membership(content) or content.get("schema_version") != SCHEMA_VERSION:
-        raise RecordError(
-            f"{file} is no record of membership of schema version {SCHEMA_VERSION}; use the "
-            "safelight that wrote it, or run the audit again"
-        )
-    try:
-        return MembershipRecord.model_validate(content)
-    except pydantic.ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise RecordError(f"{file} is damaged at {where}; run the audit again") from None
-
-
-def is_membership(content: object) -> bool:
-    """Whether the content of a record.json is that of an audit of membership."""
-    return isinstance(content, dict) and content.get("kind") == "membership"
+    return read(path, MembershipRecord, SCHEMA_VERSION, "membership")
 
 
 def _inconclusive(reason: str) -> Verdict:

@@ -1,15 +1,13 @@
 """What audits under growing privacy found beside each other, and the only place that recommends."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import pydantic
 from pydantic import BaseModel, ConfigDict
 
-from safelight.errors import RecordError
+from safelight.record.reading import read
 from safelight.record.record import Measurement, Verdict
 
 #: Raised whenever a reader of an older version would misread a newer file.
@@ -190,21 +188,4 @@ def load_sweep(path: str | Path) -> SweepRecord:
     Raises:
         RecordError: there is none, it is cut short, or of another kind or version.
     """
-    file = Path(path)
-    file = file / "privacy.json" if file.is_dir() else file
-    try:
-        content = json.loads(file.read_bytes())
-    except OSError as error:
-        raise RecordError(f"no sweep at {file}: {error.strerror}; give a sweep's folder") from None
-    except ValueError:
-        content = None
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        raise RecordError(
-            f"{file} is no sweep of schema version {SCHEMA_VERSION}; run safelight privacy again"
-        )
-    try:
-        return SweepRecord.model_validate(content)
-    except pydantic.ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise RecordError(f"{file} is damaged at {where}; run safelight privacy again") from None
+    return read(path, SweepRecord, SCHEMA_VERSION, "privacy sweep", "privacy.json")

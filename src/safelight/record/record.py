@@ -146,6 +146,23 @@ class Role(_Frozen):
     sha256: str
 
 
+class Deployment(_Frozen):
+    """What it costs to use the target as it is watched, with its defense.
+
+    ``right`` has a character for each picture of the victims and then of the holdout: 1 where its
+    class is predicted from what was sent, else 0. ``sent_bytes`` is the mean size of a message,
+    float32, deflated, and ``raw_bytes`` the same of one without defense before it is deflated;
+    ``milliseconds`` is what the device takes for one picture.
+    """
+
+    where: str
+    accuracy: Measurement
+    right: str
+    raw_bytes: int
+    sent_bytes: float
+    milliseconds: float
+
+
 class TargetFacts(_Frozen):
     """What was audited. ``cut_points`` maps each layer that could be watched to its shape."""
 
@@ -189,6 +206,7 @@ class Record(_Frozen):
     victims_artifact: str
     sheet_columns: int
     baselines: list[Baseline]
+    deployments: list[Deployment] = Field(default_factory=list)
     findings: list[Finding]
     cells: list[Cell]
     components: list[Component]

@@ -1,16 +1,14 @@
 """The run folder: record.json and artifacts by content, written whole or not at all."""
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
 from math import isfinite
 from pathlib import Path
 
-import pydantic
-
 from safelight.errors import RecordError
+from safelight.record.reading import read
 from safelight.record.record import SCHEMA_VERSION, Record
 
 
@@ -144,26 +142,6 @@ def load_record(path: str | Path) -> Record:
     """Read the record of a run, by its folder or its record.json.
 
     Raises:
-        RecordError: there is none, it is cut short, or of another version.
+        RecordError: there is none, it is cut short, or of another kind or version.
     """
-    file = Path(path)
-    file = file / "record.json" if file.is_dir() else file
-    try:
-        content = json.loads(file.read_bytes())
-    except OSError as error:
-        raise RecordError(f"no record at {file}: {error.strerror}; give a run's folder") from None
-    except ValueError:
-        raise RecordError(
-            f"{file} is cut short or not a record; give another --out and run the audit again"
-        ) from None
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        raise RecordError(
-            f"{file} has schema version {version}, this safelight reads {SCHEMA_VERSION}; "
-            "use the safelight that wrote it, or run the audit again"
-        )
-    try:
-        return Record.model_validate(content)
-    except pydantic.ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise RecordError(f"{file} is damaged at {where}; run the audit again") from None
+    return read(path, Record, SCHEMA_VERSION)

@@ -57,6 +57,13 @@ def percent_interval(measurement: Measurement) -> str:
     return f"{_plain(low, 1)} to {_plain(high, 1)}%"
 
 
+def count_of_bytes(count: float | None) -> str:
+    """Write a size: bytes below a kibibyte, then KiB."""
+    if count is None:
+        return ""
+    return f"{count:.0f} B" if count < 1024 else f"{count / 1024:.1f} KiB"
+
+
 def duration(seconds: float) -> str:
     """Write seconds as people say them: '20 s', '3 min 5 s', '2 h 10 min'."""
     if seconds < 9.95:

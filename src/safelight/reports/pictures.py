@@ -114,6 +114,25 @@ def gallery(run: Run, record: Record, evidence: Evidence) -> Gallery | None:
     return Gallery(views, len(cells) - shown, evidence == "blurred" or largest <= LOSSLESS)
 
 
+def drawn(record: Record) -> list[int]:
+    """Return the same random victims of a record every time, in order."""
+    total = len(record.victim_labels)
+    some = np.random.default_rng(SEED).choice(total, min(SHOWN, total), replace=False)
+    return sorted(some.tolist())
+
+
+def cut_out(
+    run: Run, record: Record, artifact: str, victims: Sequence[int], evidence: Evidence
+) -> list[str]:
+    """Return some victims' pictures of one sheet as data URIs.
+
+    Raises:
+        RecordError: the sheet is missing, damaged, or smaller than its victims.
+    """
+    sheet = _open(run, artifact)
+    return [_uri(_crop(sheet, artifact, record, one), SIDES[0], evidence) for one in victims]
+
+
 @dataclass(frozen=True)
 class _Choice:
     key: str
@@ -142,7 +161,6 @@ def _leading(record: Record, cells: dict[str, Cell]) -> Finding:
 def _choices(record: Record, cells: dict[str, Cell]) -> list[_Choice]:
     total = len(record.victim_labels)
     some = min(SHOWN, total)
-    drawn = np.random.default_rng(SEED).choice(total, some, replace=False)
     lead = _leading(record, cells)
     order = np.argsort(np.asarray(cells[lead.id].scores["ssim"]), kind="stable").tolist()
     middle = (total - some) // 2
@@ -152,7 +170,7 @@ def _choices(record: Record, cells: dict[str, Cell]) -> list[_Choice]:
             "random",
             "Random",
             f"{some} of {total} victims, drawn by a fixed seed ({SEED}): nobody picked them.",
-            sorted(drawn.tolist()),
+            drawn(record),
         ),
         _Choice("worst", "Worst", f"The {some} least like the truth, {by}.", order[:some]),
         _Choice(

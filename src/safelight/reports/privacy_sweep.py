@@ -15,7 +15,7 @@ from safelight.record.record import Measurement
 from safelight.reports import charts, numbers
 from safelight.reports.sentences import plain
 from safelight.reports.terminal import WIDTH
-from safelight.reports.tradeoff import Mark, draw
+from safelight.reports.tradeoff import Across, Mark, draw
 
 #: What holds whatever was found.
 CAVEATS = (
@@ -185,7 +185,7 @@ def _tradeoff(record: SweepRecord) -> Markup:
     marks = [
         Mark(
             name="no privacy" if one.epsilon is None else f"ε = {one.name}",
-            caught=_limits(one.tpr.measurement),
+            leaks=_limits(one.tpr.measurement),
             right=_limits(one.utility),
             wall=one.promise.tpr if one.promise else None,
             leak=one.verdict.outcome == "LEAK",
@@ -197,12 +197,13 @@ def _tradeoff(record: SweepRecord) -> Markup:
     if not marks:
         return Markup("")
     said = "; ".join(
-        f"{one.name}: {numbers.percent(one.right[0])} right, "
-        f"{numbers.percent(one.caught[0])} caught"
+        f"{one.name}: {numbers.percent(one.right[0])} right, {numbers.percent(one.leaks[0])} caught"
         for one in marks
     )
     guessing = record.points[0].utility.chance or 0.0
-    return draw(marks, FPR, guessing, f"Accuracy against members caught at 1% FPR. {said}")
+    return draw(
+        marks, Across.members(FPR), guessing, f"Accuracy against members caught at 1% FPR. {said}"
+    )
 
 
 def _curves(record: SweepRecord) -> list[tuple[str, Markup]]:

@@ -1,0 +1,55 @@
+"""Run a scorecard for a person: an audit for each candidate, then all of them beside each other."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from safelight.cli.carry_out import carry_out
+from safelight.errors import PlanError
+from safelight.plan.plan import Plan, to_toml
+from safelight.record.record import Record
+from safelight.record.store import Run
+from safelight.reports.evidence import Evidence
+
+if TYPE_CHECKING:
+    from safelight.auditing.scorecard import Leg
+
+
+def compare_defenses(plan: Plan, folder: Path, evidence: Evidence) -> None:
+    """Audit a plan behind each of its candidates, going on with what is there, and recommend."""
+    from safelight.auditing import scorecard
+    from safelight.reports.scorecard import page, text
+
+    legs = scorecard.legs(plan)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlanError(f"cannot make {folder}: {error.strerror}; check --out") from None
+    run = Run(folder)
+    run.write("plan.toml", to_toml(plan).encode())
+    records = []
+    for number, leg in enumerate(legs, 1):
+        typer.echo(f"{leg.folder} ({number} of {len(legs)})", err=True)
+        records.append(_audited(leg, folder, evidence))
+    record = scorecard.gather(plan, legs, records)
+    run.write("scorecard.json", (record.model_dump_json(indent=1) + "\n").encode())
+    run.write("report.html", page(run, record, evidence).encode())
+    typer.echo(text(record))
+    typer.echo(
+        f"Report: {folder / 'report.html'} (it shows people's pictures: keep it private); each "
+        f"audit has its own in {', '.join(leg.folder for leg in legs)}"
+    )
+
+
+def _audited(leg: "Leg", folder: Path, evidence: Evidence) -> Record:
+    """Run one audit, go on with it, or take what it found when it was finished."""
+    from safelight.auditing.scorecard import found_already
+
+    run = Run(folder / leg.folder)
+    found = found_already(leg, run)
+    if found is not None and found.status == "complete":
+        return found
+    resume, again = found is not None, "the same command"
+    carry_out(leg.plan, run.folder, evidence, resume=resume, brief=True, again=again)
+    return run.load()
