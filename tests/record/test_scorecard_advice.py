@@ -64,7 +64,8 @@ def test_what_removes_most_at_little_cost_is_recommended():
     [
         row("dear", 0.0, 0.7, loss=0.2, removed=1.0),
         row("unsure of its cost", 0.1, 0.9, loss=0.015, removed=0.8, spread=0.01),
-        row("idle", 0.5, 0.9, loss=0.0, removed=0.001),
+        row("idle", 0.3, 0.9, loss=0.0, removed=0.4),
+        row("unsure of its gain", 0.2, 0.9, loss=0.0, removed=0.504),
         row("open", 0.1, 0.9, loss=0.0, removed=0.8, outcome="INCONCLUSIVE"),
         row("unmeasured", 0.1, 0.9, loss=0.0),
     ],

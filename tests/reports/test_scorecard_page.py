@@ -121,7 +121,7 @@ def test_the_same_victims_are_shown_behind_every_defense(
     card: tuple[Run, ScorecardRecord],
 ) -> None:
     content = page(*card, "full")
-    assert content.count("<img ") == 10 * (1 + len(LEGS))
+    assert content.count("<img ") == 10 * (2 + len(LEGS))
     assert page(*card, "none").count("<img ") == 0
     assert page(*card, "blurred") != content
     (card[0].folder / "run-1" / "record.json").unlink()

@@ -49,8 +49,14 @@ def audit(
     resolved = load_plan(plan, overrides(setting, seeds, device))
     if dry_run:
         from safelight.auditing.estimate import estimate
+        from safelight.auditing.scorecard import legs
 
         typer.echo(estimate(resolved))
+        if resolved.defenses:
+            typer.echo(
+                f"# {len(legs(resolved))} audits like this one: without a defense and behind each; "
+                "behind what changes messages, attackers are tried knowing it and not knowing it"
+            )
         return
     if resolved.defenses:
         compare_defenses(resolved, out or Path("runs") / resolved.name, evidence)

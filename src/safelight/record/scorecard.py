@@ -16,6 +16,10 @@ SCHEMA_VERSION = 1
 #: is what the literature on these defenses calls a small loss.
 MOST_LOSS = 0.02
 
+#: A defense must surely remove this share of the gain to be recommended: with more than half of it
+#: left, an attacker still shows pictures.
+LEAST_REMOVED = 0.5
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,7 +105,7 @@ def recommend(rows: Sequence[Row]) -> Advice:
     """Return the row that removes most of the leak among those that surely cost little accuracy.
 
     Little: the upper limit of its loss is at most ``MOST_LOSS``. Removes: the lower limit of the
-    removed share is above 0. An audit without a result recommends nothing.
+    removed share is at least ``LEAST_REMOVED``. An audit without a result recommends nothing.
     """
     if rows[0].outcome == "NO EVIDENCE":
         return Advice(
@@ -116,14 +120,18 @@ def recommend(rows: Sequence[Row]) -> Advice:
         number
         for number in cheap
         if (removed := rows[number].removed) is not None
-        and (removed.low or 0.0) > 0
+        and (removed.low or 0.0) >= LEAST_REMOVED
         and rows[number].outcome != "INCONCLUSIVE"
     ]
     if not useful:
-        told = (
-            f"none of the candidates that surely lose at most {100 * MOST_LOSS:g} points of "
-            "accuracy surely hides anything from an attacker who knows it"
-        )
+        told = f"no candidate surely loses at most {100 * MOST_LOSS:g} points of accuracy"
+        if cheap:
+            most = max((rows[number] for number in cheap), key=_removed)
+            told = (
+                f"of the candidates that surely lose at most {100 * MOST_LOSS:g} points of accuracy "
+                f"none surely hides half of what an attacker gains who knows it; {most.name}, "
+                f"which hides most, {100 * _removed(most):.0f}%"
+            )
         return Advice(helps="no", row=None, reason=told)
     best = max(useful, key=lambda number: (_removed(rows[number]), -_leak(rows[number])))
     one = rows[best]

@@ -4,8 +4,17 @@ from safelight.errors import RecordError
 from safelight.record.extraction import ExtractionRecord
 from safelight.record.kinds import load_any
 from safelight.record.membership_audit import MembershipRecord
+from safelight.record.scorecard import load_scorecard
 from safelight.record.store import Run
-from safelight.reports import extraction, html, markdown, membership, sarif, terminal
+from safelight.reports import (
+    extraction,
+    html,
+    markdown,
+    membership,
+    sarif,
+    scorecard,
+    terminal,
+)
 from safelight.reports.evidence import Evidence
 
 _OF_MESSAGES = {
@@ -22,6 +31,13 @@ def render(run: Run, form: str, evidence: Evidence) -> str:
     Raises:
         RecordError: the record cannot be read, or there is no such rendering of it.
     """
+    if (run.folder / "scorecard.json").is_file():
+        card = load_scorecard(run.folder)
+        if form == "html":
+            return scorecard.page(run, card, evidence)
+        if form == "terminal":
+            return scorecard.text(card)
+        raise RecordError(f"a scorecard has no {form}; give --format html or terminal")
     record = load_any(run.folder)
     if not isinstance(record, MembershipRecord | ExtractionRecord):
         return _OF_MESSAGES[form](run, evidence)

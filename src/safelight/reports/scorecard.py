@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from safelight.record.record import Cell, Measurement, Record
-from safelight.record.scorecard import MOST_LOSS, ScorecardRecord
+from safelight.record.scorecard import LEAST_REMOVED, MOST_LOSS, ScorecardRecord
 from safelight.record.scorecard import Row as Defended
 from safelight.record.store import Run
 from safelight.reports import numbers
@@ -138,8 +138,8 @@ def legend(record: ScorecardRecord) -> list[str]:
         "that is gone. Lost: accuracy, against no defense, picture by picture.",
         "Message: one as float32, deflated, and before that. Device: one picture through its part "
         "of the model and the defense, on the machine of the audit.",
-        f"Recommended is what removes most among what surely loses at most {100 * MOST_LOSS:g} "
-        "points of accuracy.",
+        f"Recommended is what removes most, and surely {100 * LEAST_REMOVED:g}%, among what surely "
+        f"loses at most {100 * MOST_LOSS:g} points of accuracy.",
     ]
 
 
@@ -186,7 +186,7 @@ def _strips(run: Run, record: ScorecardRecord, evidence: Evidence) -> list[Row]:
     """Cut the same victims out of every audit's sheets."""
     first = _audit(run, record.rows[0])
     victims = drawn(first)
-    rows = [_strip(run, record.rows[0], first, "", victims, evidence)]
+    rows = [_strip(run, record.rows[0], first, victims, evidence)]
     for number, one in enumerate(record.rows):
         audit = _audit(run, one)
         cell = next(cell for cell in audit.cells if cell.finding == one.finding)
@@ -194,19 +194,29 @@ def _strips(run: Run, record: ScorecardRecord, evidence: Evidence) -> list[Row]:
         if number == record.advice.row:
             row = replace(row, kind=f"{row.kind} chosen")
         rows.append(row)
-    return rows
+    return [*rows, _null(run, record.rows[0], first, victims, evidence)]
 
 
 def _audit(run: Run, one: Defended) -> Record:
     return Run(run.folder / one.run).load()
 
 
-def _strip(
-    run: Run, one: Defended, audit: Record, note: str, victims: list[int], evidence: Evidence
-) -> Row:
+def _strip(run: Run, one: Defended, audit: Record, victims: list[int], evidence: Evidence) -> Row:
     uris = cut_out(Run(run.folder / one.run), audit, audit.victims_artifact, victims, evidence)
     tiles = [Tile(uri, f"Victim {number}", None) for number, uri in zip(victims, uris, strict=True)]
-    return Row("victim", "Victim", note or "the private picture", tiles)
+    return Row("victim", "Victim", "the private picture", tiles)
+
+
+def _null(run: Run, one: Defended, audit: Record, victims: list[int], evidence: Evidence) -> Row:
+    finding = next(other for other in audit.findings if other.id == one.finding)
+    null = next(other for other in audit.baselines if other.name == finding.best_null)
+    uris = cut_out(Run(run.folder / one.run), audit, null.artifact, victims, evidence)
+    scores = (null.scores["ssim"][number] for number in victims)
+    tiles = [
+        Tile(uri, f"Victim {number}, the best null", ssim)
+        for number, uri, ssim in zip(victims, uris, scores, strict=True)
+    ]
+    return Row("null", "Best null", plain(null.name), tiles)
 
 
 def _rebuilt(
