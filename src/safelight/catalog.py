@@ -29,7 +29,14 @@ ROOMS: Mapping[str, str] = {
 }
 
 #: Files that hold a room's types rather than a component.
-_NOT_COMPONENTS = {"__init__", "attack", "messages", "observation"}
+_NOT_COMPONENTS = {
+    "__init__",
+    "attack",
+    "generator_attack",
+    "fit_at_cut",
+    "messages",
+    "observation",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from safelight import catalog
+from safelight.testing.answers import AnswersContract
 from safelight.testing.attacks import AttackContract
+from safelight.testing.defenses import GeneratorDefenseContract, TrainingDefenseContract
 from safelight.testing.extraction import ExtractionContract, ReleaseContract
+from safelight.testing.generators import GeneratorContract, ReleasedGeneratorContract
 from safelight.testing.membership import GameContract, MembershipContract
 from safelight.testing.releases import ReleaseDefenseContract
 from safelight.testing.threats import ThreatContract
@@ -15,12 +18,26 @@ from safelight.testing.threats import ThreatContract
 ROOT = Path(__file__).parents[2]
 CONTRACTS = {
     "attack": (
-        (AttackContract, MembershipContract, ExtractionContract),
+        (
+            AttackContract,
+            AnswersContract,
+            MembershipContract,
+            ExtractionContract,
+            GeneratorContract,
+        ),
         "attack",
         ROOT / "tests/attacks",
     ),
-    "defense": ((ReleaseDefenseContract,), "defense", ROOT / "tests/defenses"),
-    "threat": ((ThreatContract, GameContract, ReleaseContract), "threat", ROOT / "tests/threats"),
+    "defense": (
+        (ReleaseDefenseContract, TrainingDefenseContract, GeneratorDefenseContract),
+        "defense",
+        ROOT / "tests/defenses",
+    ),
+    "threat": (
+        (ThreatContract, GameContract, ReleaseContract, ReleasedGeneratorContract),
+        "threat",
+        ROOT / "tests/threats",
+    ),
 }
 
 

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "targets": GROUND | {"plan", "data"},
     "threats": GROUND | {"plan", "data", "targets"},
     "attacks": ATTACKED - {"record"} | {"metrics"},
-    "defenses": ATTACKED - {"record"},
+    "defenses": ATTACKED - {"record"} | {"metrics"},
     "metrics": GROUND | {"data"},
     "bounds": GROUND | {"record", "data"},
     "encryption": GROUND | {"record", "data", "targets"},

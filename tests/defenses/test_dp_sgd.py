@@ -13,6 +13,7 @@ from safelight.errors import LoadError, PlanError
 from safelight.plan.plan import FitPlan
 from safelight.targets.target import Normalized
 from safelight.testing import worlds
+from safelight.testing.defenses import TrainingDefenseContract
 
 RECIPE = FitPlan(epochs=1, batch_size=20, learning_rate=0.5, weight_decay=0.0)
 SILENT = 1e-6
@@ -159,8 +160,8 @@ def test_what_mixes_pictures_is_refused():
 
 def test_batch_norm_is_repaired_where_that_is_asked_for():
     net = model(nn.BatchNorm2d(1))
-    assert DPSGD(noise=1.0).prepared(net) is net
-    repaired = DPSGD(noise=1.0, repair=True).prepared(net)
+    assert DPSGD(noise=1.0).prepared(net, (1, 28, 28)) is net
+    repaired = DPSGD(noise=1.0, repair=True).prepared(net, (1, 28, 28))
     assert not any(isinstance(one, nn.BatchNorm2d) for one in repaired.modules())
     DPSGD(noise=1.0).train(repaired, digits(), RECIPE)
 
@@ -181,3 +182,7 @@ def test_what_cannot_be_promised_is_refused(options, recipe, error):
 def test_noise_too_small_to_promise_anything_has_no_epsilon():
     facts = dataclasses.replace(DPSGD(), noise=0.01).privacy(100, RECIPE)
     assert facts["epsilon"] is None
+
+
+class TestDPSGD(TrainingDefenseContract):
+    defense = DPSGD(noise=1.0)

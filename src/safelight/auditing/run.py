@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -44,6 +45,8 @@ from safelight.threats.observation import SplitObservation
 
 #: Tells a watcher (what is being done, how many cells are done, how many there are).
 Progress = Callable[[str, int, int], None]
+
+_ATTACKS = "safelight.attacks."
 
 _OPEN = Verdict(outcome="INCONCLUSIVE", severity="none", confidence="low", reason="not run yet")
 
@@ -147,11 +150,21 @@ def _cell_id(identity: dict[str, Any], pair: _Pair, seed: int) -> str:
     return _sha(identity | {"finding": pair.finding.id, "seed": seed, "attack": code})
 
 
-def _kinds(attack: InversionAttack) -> list[type]:
-    """Return the class of an attack and of those inside it."""
-    inside = [getattr(attack, field.name) for field in fields(attack)]
-    nested = [kind for one in inside if isinstance(one, InversionAttack) for kind in _kinds(one)]
-    return [type(attack), *nested]
+def _kinds(attack: InversionAttack) -> list[object]:
+    """Return what an attack is made of: its module, and the modules of attacks that it imports."""
+    found: dict[str, object] = {}
+    todo = [sys.modules[type(attack).__module__]]
+    for one in (getattr(attack, field.name) for field in fields(attack)):
+        if isinstance(one, InversionAttack):
+            todo.append(sys.modules[type(one).__module__])
+    while todo:
+        module = todo.pop()
+        if module.__name__ in found:
+            continue
+        found[module.__name__] = module
+        homes = {getattr(value, "__module__", None) for value in vars(module).values()}
+        todo += [sys.modules[name] for name in homes if name and name.startswith(_ATTACKS)]
+    return [found[name] for name in sorted(found)]
 
 
 def _cell(bench: _Bench, pair: _Pair, seed: int) -> Cell:

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from safelight.attacks.attack import InversionAttack
 from safelight.auditing.setting import Setting
-from safelight.controls.planted import PlantedCloud, PlantedLeak
+from safelight.controls.planted import planted_parts
 from safelight.data.images import ImageSet
 from safelight.metrics.identity import rank
-from safelight.metrics.image import mse, psnr, ssim
+from safelight.metrics.image import mse, psnr, ssim, ssim_gaussian
 from safelight.record.record import Control
 from safelight.record.verdict import positive_control
 from safelight.stats.seeds import Seeds
@@ -35,6 +35,7 @@ def compare(claim: Tensor, truth: ImageSet, suspects: Tensor) -> dict[str, list[
         "psnr": psnr(claim, truth.images),
         "ssim": ssim(claim, truth.images),
         "ssim in own range": ssim(claim, truth.images, own_range=True),
+        "ssim gaussian": ssim_gaussian(claim, truth.images),
         "rank": ranks.float(),
         "named": (ranks == 1).float(),
     }
@@ -74,8 +75,7 @@ def planted(
         threat = replace(threat, pictures="same distribution")
     some = torch.arange(min(CONTROL_VICTIMS, len(setting.roles.victims)))
     roles = replace(setting.roles, victims=setting.roles.victims.rows(some))
-    edge = PlantedLeak(seen.message_shape, seen.image_shape[0])
-    cloud = PlantedCloud(edge, setting.target.model, seen.image_shape)
+    edge, cloud = planted_parts(seen.message_shape, setting.target.model, seen.image_shape)
     release = setting.target.release
     efforts = [(eased(attack), release), (attack, release)]
     if release is not None:

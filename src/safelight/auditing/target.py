@@ -13,6 +13,7 @@ from safelight.data.roles import Roles
 from safelight.errors import PlanError
 from safelight.plan.plan import FitPlan, Plan
 from safelight.targets.fit import fit
+from safelight.targets.generators.defended import GeneratorDefense
 from safelight.targets.load import load_target
 from safelight.targets.release import Release
 from safelight.targets.shadows import Training
@@ -21,18 +22,18 @@ from safelight.targets.untrained import same_structure
 
 
 class Defense(Protocol):
-    """A way to train that comes with a promise, such as ``defenses.dp_sgd``."""
+    """A way to train a classifier that protects something, such as ``defenses.dp_sgd``."""
 
     def train(self, model: Normalized, data: ImageSet, recipe: FitPlan) -> dict[str, Any]:
         """Train in place; return facts."""
         ...
 
-    def prepared(self, model: Normalized) -> Normalized:
-        """Return the model as it can be trained."""
+    def prepared(self, model: Normalized, shape: tuple[int, ...]) -> Normalized:
+        """Return the model as it can be trained on pictures of that shape."""
         ...
 
-    def privacy(self, n: int, recipe: FitPlan) -> dict[str, Any]:
-        """Return what is promised."""
+    def facts(self, n: int, recipe: FitPlan) -> dict[str, Any]:
+        """Return what the record says of it: a promise, if it makes one."""
         ...
 
     @property
@@ -49,7 +50,13 @@ def obtain(plan: Plan, roles: Roles, device: torch.device, cache: Cache) -> tupl
     """
     if plan.defense is None:
         return load_target(plan.target, roles, device, cache), fit
-    defense: Defense | Release = catalog.build("defense", plan.defense.name, plan.defense.options)
+    defense: Defense | Release | GeneratorDefense = catalog.build(
+        "defense", plan.defense.name, plan.defense.options
+    )
+    if isinstance(defense, GeneratorDefense):
+        raise PlanError(
+            f"{plan.defense.name} trains a generator, and the target is a classifier; take dp_sgd"
+        )
     if isinstance(defense, Release):
         bare = load_target(plan.target, roles, device, cache)
         return dataclasses.replace(bare, release=defense), fit
@@ -73,7 +80,7 @@ def defended(
     blank = load_target(plan.target.model_copy(update={"fit": step}), few, device, cache)
     recipe, private = plan.target.fit, roles.private
     fresh: Any = same_structure(blank.model, recipe.seed)
-    model = defense.prepared(fresh)
+    model = defense.prepared(fresh, private.shape)
     key = {"defense": repr(defense), "recipe": recipe.model_dump(), "data": private.sha256()}
     key |= {"layers": repr(model), "torch": torch.__version__}
 
@@ -82,7 +89,9 @@ def defended(
         return {name: value.cpu() for name, value in model.state_dict().items()}
 
     layers = [type(one) for one in model.modules()]
-    model.load_state_dict(cache.tensors(key, source_of(type(defense), *layers), make))
-    facts = {"recipe": recipe.model_dump(), "privacy": defense.privacy(len(private), recipe)}
+    model.load_state_dict(
+        cache.tensors(key, source_of(fit, *type(defense).__mro__[:-1], *layers), make)
+    )
+    facts = {"recipe": recipe.model_dump(), **defense.facts(len(private), recipe)}
     trained_on = f"{len(private)} pictures of {private.source}"
     return Target(plan.target.model, model.to(device), trained_on, facts)

@@ -1,6 +1,6 @@
 """``safelight reproduce``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +13,9 @@ from safelight.record.store import Run
 
 
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="split-inference, network-inversion")],
+    paper: Annotated[
+        str, typer.Argument(help="split-inference, network-inversion, shadow-reconstructions")
+    ],
     scale: Annotated[
         Literal["quick", "full"],
         typer.Option(help="quick: minutes, few pictures; full: what the figures are quoted from"),
@@ -29,11 +31,16 @@ def reproduce(
     ] = None,
 ) -> None:
     """Measure a paper's tables anew, and set the published figures beside ours."""
-    from safelight.auditing import extraction_reproduction, reproduction
+    from safelight.auditing import extraction_reproduction, prediction_reproduction, reproduction
 
     described = reproduction.load_paper(paper)
-    released = "architectures" in described
-    plans = (extraction_reproduction if released else reproduction).plans(described, scale)
+    compare: Callable[[Mapping[str, Any], Mapping[str, Run], Path], str]
+    if "architectures" in described:
+        plans, compare = extraction_reproduction.plans(described, scale), _weights
+    elif "pairs" in described:
+        plans, compare = prediction_reproduction.plans(described, scale), _answers
+    else:
+        plans, compare = reproduction.plans(described, scale), _messages
     for name in table or []:
         if name not in plans:
             raise PlanError(f"{paper} has no table {name!r}; choose from: {', '.join(plans)}")
@@ -51,7 +58,7 @@ def reproduce(
             again=f"safelight reproduce {paper} --scale {scale} --out {folder}",
         )
         runs[name] = run
-    text = (_weights if released else _messages)(described, runs, folder)
+    text = compare(described, runs, folder)
     (folder / "comparison.md").write_text(text)
     typer.echo(text)
     typer.echo(f"Written to {folder / 'comparison.md'}; one run a table beside it, each resumable")
@@ -66,6 +73,18 @@ def _messages(described: Mapping[str, Any], runs: Mapping[str, Run], folder: Pat
     for one in tables:
         (folder / f"{one.name}.json").write_text(one.model_dump_json(indent=1) + "\n")
     return comparison.render(described["title"], described["reference"], tables)
+
+
+def _answers(described: Mapping[str, Any], runs: Mapping[str, Run], folder: Path) -> str:
+    """Set pictures rebuilt from answers beside the paper's, and keep the rows."""
+    from safelight.auditing import prediction_reproduction
+    from safelight.reports import prediction_comparison
+
+    records = {name: run.load() for name, run in runs.items()}
+    rows = prediction_reproduction.rows(described, records)
+    kept = ",\n".join(one.model_dump_json() for one in rows)
+    (folder / "rows.json").write_text(f"[{kept}]\n")
+    return prediction_comparison.render(described["title"], described["reference"], rows)
 
 
 def _weights(described: Mapping[str, Any], runs: Mapping[str, Run], _: Path) -> str:

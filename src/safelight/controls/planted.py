@@ -11,6 +11,11 @@ from torch.nn.utils import skip_init
 THUMBNAIL = 32
 
 
+#: Side of the thumbnail that a planted answer holds where the real one is shorter. Ten numbers hold
+#: no picture: the first ten principal components of a digit name it among 100 every second time.
+ANSWER_SIDE = 8
+
+
 class PlantedLeak(nn.Module):
     """An edge whose message is the picture itself, in the shape of a real cut's message.
 
@@ -76,6 +81,55 @@ class PlantedCloud(nn.Module):
         picture = F.interpolate(picture, self.image_shape[1:], mode="bilinear", align_corners=False)
         out: Tensor = self.model(picture)
         return out
+
+
+class Thumbnail(nn.Module):
+    """An edge that answers with a thumbnail, each number times a learned gain.
+
+    Pictures [n, c, h, w] -> vectors [n, c * 64]. Who knows the structure begins with gains of
+    one, and has them after training to within what little training moves them.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels * ANSWER_SIDE**2))
+        self.eval().requires_grad_(False)
+
+    def reset_parameters(self) -> None:
+        """Begin anew."""
+        nn.init.ones_(self.gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the vectors."""
+        return torch.as_tensor(self.gain * F.adaptive_avg_pool2d(x, ANSWER_SIDE).flatten(1))
+
+
+class ThumbnailCloud(nn.Module):
+    """What belongs behind a thumbnail: enlarge it and classify the picture."""
+
+    def __init__(self, model: nn.Module, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.model, self.image_shape = model, image_shape
+
+    def forward(self, message: Tensor) -> Tensor:
+        """Return the logits."""
+        small = message.unflatten(1, (self.image_shape[0], ANSWER_SIDE, ANSWER_SIDE))
+        picture = F.interpolate(small, self.image_shape[1:], mode="bilinear", align_corners=False)
+        return torch.as_tensor(self.model(picture))
+
+
+def planted_parts(
+    message_shape: tuple[int, ...], model: nn.Module, image_shape: tuple[int, int, int]
+) -> tuple[nn.Module, nn.Module]:
+    """Return an edge that leaks and the cloud behind it, for messages of that shape.
+
+    A vector too short for a picture is planted longer than it is.
+    """
+    channels = image_shape[0]
+    if len(message_shape) != 3 and math.prod(message_shape) < channels * ANSWER_SIDE**2:
+        return Thumbnail(channels), ThumbnailCloud(model, image_shape)
+    leak = PlantedLeak(message_shape, channels)
+    return leak, PlantedCloud(leak, model, image_shape)
 
 
 class Silence(nn.Module):

@@ -126,13 +126,18 @@ class DPSGD:
     def at_release(self) -> None:
         """Nothing is done to messages."""
 
-    def prepared(self, model: Normalized) -> Normalized:
+    def prepared(self, model: Normalized, shape: tuple[int, ...]) -> Normalized:
         """Return the model with layers that mix pictures replaced, if ``repair`` is set."""
+        del shape
         from opacus.validators import ModuleValidator
 
         if self.repair:
             model.network = ModuleValidator.fix(model.network)
         return model
+
+    def facts(self, n: int, recipe: FitPlan) -> dict[str, Any]:
+        """Return the promise, as the record has it."""
+        return {"privacy": self.privacy(n, recipe)}
 
     def privacy(self, n: int, recipe: FitPlan) -> dict[str, Any]:
         """Return what training on ``n`` pictures promises, without training.
@@ -154,7 +159,7 @@ class DPSGD:
             )
         rate = recipe.batch_size / n
         steps = max(round(recipe.epochs / rate), 1)
-        noise = self.noise or _noise_for(self.epsilon, self.delta, rate, steps)
+        noise = self.noise or noise_for(self.epsilon, self.delta, rate, steps)
         return {
             "epsilon": epsilon_of(noise, rate, steps, self.delta),
             "delta": self.delta,
@@ -280,7 +285,8 @@ def epsilon_of(noise: float, rate: float, steps: int, delta: float) -> float | N
 
 
 @functools.cache
-def _noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
+def noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
+    """Return the noise, in units of the clip, that reaches epsilon at delta after the steps."""
     from opacus.accountants.utils import get_noise_multiplier
 
     with _quiet():

@@ -2,12 +2,13 @@
 
 from safelight.errors import RecordError
 from safelight.record.extraction import ExtractionFinding
+from safelight.record.generator import GeneratorFinding
 from safelight.record.kinds import AnyRecord
 from safelight.record.membership_audit import AttackFinding
 from safelight.record.record import SEVERITIES, Finding, Record, Severity
 from safelight.record.verdict import never_attacked
 
-AnyFinding = Finding | AttackFinding | ExtractionFinding
+AnyFinding = Finding | AttackFinding | ExtractionFinding | GeneratorFinding
 
 
 def at_least(record: AnyRecord, severity: Severity) -> list[AnyFinding]:

@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 from safelight.record.extraction import ExtractionRecord, load_extraction
+from safelight.record.generator import GeneratorRecord, load_generator_record
 from safelight.record.membership_audit import MembershipRecord, load_membership_record
 from safelight.record.record import Record
 from safelight.record.store import load_record
 
 #: What a run's folder may hold: pictures rebuilt from messages, a training set told from other
-#: pictures, or one read out of weights.
-AnyRecord = Record | MembershipRecord | ExtractionRecord
+#: pictures, one read out of weights, or one that a generator remembers.
+AnyRecord = Record | MembershipRecord | ExtractionRecord | GeneratorRecord
 
 
 def load_any(path: str | Path) -> AnyRecord:
@@ -28,4 +29,6 @@ def load_any(path: str | Path) -> AnyRecord:
     kind = content.get("kind") if isinstance(content, dict) else None
     if kind == "membership":
         return load_membership_record(file)
+    if kind == "generator":
+        return load_generator_record(file)
     return load_extraction(file) if kind == "extraction" else load_record(file)

@@ -128,9 +128,9 @@ def recommend(rows: Sequence[Row]) -> Advice:
         if cheap:
             most = max((rows[number] for number in cheap), key=_removed)
             told = (
-                f"of the candidates that surely lose at most {100 * MOST_LOSS:g} points of accuracy "
-                f"none surely hides half of what an attacker gains who knows it; {most.name}, "
-                f"which hides most, {100 * _removed(most):.0f}%"
+                f"nothing that surely loses at most {100 * MOST_LOSS:g} points of accuracy surely "
+                "hides half of what an attacker gains who knows it; "
+                f"{most.name}, which hides most, {100 * _removed(most):.0f}%"
             )
         return Advice(helps="no", row=None, reason=told)
     best = max(useful, key=lambda number: (_removed(rows[number]), -_leak(rows[number])))

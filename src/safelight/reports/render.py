@@ -2,12 +2,14 @@
 
 from safelight.errors import RecordError
 from safelight.record.extraction import ExtractionRecord
+from safelight.record.generator import GeneratorRecord
 from safelight.record.kinds import load_any
 from safelight.record.membership_audit import MembershipRecord
 from safelight.record.scorecard import load_scorecard
 from safelight.record.store import Run
 from safelight.reports import (
     extraction,
+    generator,
     html,
     markdown,
     membership,
@@ -39,7 +41,7 @@ def render(run: Run, form: str, evidence: Evidence) -> str:
             return scorecard.text(card)
         raise RecordError(f"a scorecard has no {form}; give --format html or terminal")
     record = load_any(run.folder)
-    if not isinstance(record, MembershipRecord | ExtractionRecord):
+    if not isinstance(record, MembershipRecord | ExtractionRecord | GeneratorRecord):
         return _OF_MESSAGES[form](run, evidence)
     if form not in ("html", "terminal"):
         raise RecordError(
@@ -48,4 +50,6 @@ def render(run: Run, form: str, evidence: Evidence) -> str:
     if isinstance(record, MembershipRecord):
         page = form == "html"
         return membership.page(run, evidence) if page else membership.text(record)
+    if isinstance(record, GeneratorRecord):
+        return generator.page(run, evidence) if form == "html" else generator.text(record)
     return extraction.page(run, evidence) if form == "html" else extraction.text(run)

@@ -76,6 +76,7 @@ class Clone(InversionAttack):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, self.learning_rate, total_steps=self.steps + 1, pct_start=0.1
         )
+        edge.train()
         for _ in range(self.steps):
             rows = torch.randint(len(pictures), (self.batch_size,), generator=draw)
             rows = rows.to(pictures.device)
@@ -84,4 +85,4 @@ class Clone(InversionAttack):
             loss.backward()
             optimizer.step()
             schedule.step()
-        return dict(edge.state_dict())
+        return dict(edge.eval().state_dict())

@@ -122,6 +122,7 @@ class Shadow(InversionAttack):
             optimizer, self.learning_rate, total_steps=steps + 1, pct_start=0.1
         )
         losses, half = [], self.precision == "bfloat16"
+        edge.train()
         for _ in range(steps):
             rows = torch.randint(len(public), (self.batch_size,), generator=draw)
             rows = rows.to(public.images.device)
@@ -136,6 +137,7 @@ class Shadow(InversionAttack):
             optimizer.step()
             schedule.step()
             losses.append(loss.detach())
+        edge.eval()
         return float(torch.stack(losses[-max(steps // 5, 1) :]).mean())
 
     def _distance(self, seen: SplitObservation) -> Callable[[Tensor, Tensor], Tensor]:
