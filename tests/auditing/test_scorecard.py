@@ -34,6 +34,15 @@ def test_each_candidate_is_a_leg_beside_none_and_is_attacked_knowing_it_and_not(
         assert leg.plan.defenses == []
 
 
+def test_a_bottleneck_is_watched_where_the_message_leaves_it():
+    trained = 'defenses=[{name="noise_aware", cut="relu2", noise=0.5, channels=[0, 4]}]'
+    cuts = 'threats=[{name="split_inference", cut=["conv1", "relu2"]}]'
+    _, plain, narrow = scorecard.legs(plan(trained, cuts))
+    assert plain.plan.threats[0].options["cut"] == ["conv1", "relu2"]
+    assert narrow.plan.threats[0].options["cut"] == ["conv1", "relu2.narrow"]
+    assert narrow.plan.threats[0].options["aware"] == [True, False]
+
+
 def test_what_a_threat_says_of_the_attacker_stays():
     given = 'threats=[{name="split_inference", cut="conv1", knows="queries", aware=true}]'
     leg = scorecard.legs(plan(given, 'defenses=[{name="dropout"}]'))[1]

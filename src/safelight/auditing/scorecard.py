@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safelight import catalog
 from safelight.auditing.question import asks_for_messages
 from safelight.auditing.setting import name_defense
+from safelight.defenses.fit_at_cut import TrainedAtCut
 from safelight.errors import PlanError, RecordError
 from safelight.plan.plan import DefensePlan, Plan, ThreatPlan
 from safelight.record.kinds import load_any
@@ -54,6 +55,8 @@ def legs(plan: Plan) -> list[Leg]:
             told = plan.model_copy(update={"defense": own, "defenses": []})
             random = isinstance(defense, Release) or defense.at_release is not None
             threats = [_knowing(one) if random else one for one in plan.threats]
+            if isinstance(defense, TrainedAtCut):
+                threats = [_behind(one, defense) for one in threats]
             said = name_defense(told)
             folder = re.sub(r"[^\w.-]+", "-", said).strip("-")
             named = {"name": f"{plan.name} {folder}", "threats": threats}
@@ -66,6 +69,14 @@ def legs(plan: Plan) -> list[Leg]:
 
 def _knowing(threat: ThreatPlan) -> ThreatPlan:
     return ThreatPlan.model_validate({"aware": [True, False], **threat.model_dump()})
+
+
+def _behind(threat: ThreatPlan, defense: TrainedAtCut) -> ThreatPlan:
+    """Return the threat at the bottleneck where the defense puts one behind the threat's cut."""
+    cuts = threat.options.get("cut")
+    listed = cuts if isinstance(cuts, list) else [cuts]
+    moved = [defense.sends if one == defense.cut else one for one in listed]
+    return ThreatPlan.model_validate({**threat.model_dump(), "cut": moved})
 
 
 def found_already(leg: Leg, run: Run) -> Record | None:
