@@ -43,7 +43,13 @@ DRAWN = 10_000
 
 #: Long on few pictures: it learns them by heart.
 BY_HEART = GeneratorRecipe(
-    steps=4000, learning_rate=5e-4, r1=1.0, r1_every=8, ema=0.99, precision="bfloat16"
+    channel_max=128,
+    steps=6000,
+    learning_rate=5e-4,
+    r1=0.2,
+    r1_every=8,
+    ema=0.998,
+    precision="bfloat16",
 )
 #: Short on many.
 PLAIN = GeneratorRecipe(

@@ -41,6 +41,8 @@ def test_a_bottleneck_is_watched_where_the_message_leaves_it():
     assert plain.plan.threats[0].options["cut"] == ["conv1", "relu2"]
     assert narrow.plan.threats[0].options["cut"] == ["conv1", "relu2.narrow"]
     assert narrow.plan.threats[0].options["aware"] == [True, False]
+    answers = plan(trained, 'threats=[{name="prediction_api"}]')
+    assert "cut" not in scorecard.legs(answers)[2].plan.threats[0].options
 
 
 def test_what_a_threat_says_of_the_attacker_stays():

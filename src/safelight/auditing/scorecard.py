@@ -73,7 +73,9 @@ def _knowing(threat: ThreatPlan) -> ThreatPlan:
 
 def _behind(threat: ThreatPlan, defense: TrainedAtCut) -> ThreatPlan:
     """Return the threat at the bottleneck where the defense puts one behind the threat's cut."""
-    cuts = threat.options.get("cut")
+    if "cut" not in threat.options:  # what a service returns lies behind every bottleneck
+        return threat
+    cuts = threat.options["cut"]
     listed = cuts if isinstance(cuts, list) else [cuts]
     moved = [defense.sends if one == defense.cut else one for one in listed]
     return ThreatPlan.model_validate({**threat.model_dump(), "cut": moved})
