@@ -8,6 +8,7 @@ import pytest
 from safelight import catalog
 from safelight.testing.answers import AnswersContract
 from safelight.testing.attacks import AttackContract
+from safelight.testing.class_level import ClassLevelContract
 from safelight.testing.defenses import GeneratorDefenseContract, TrainingDefenseContract
 from safelight.testing.extraction import ExtractionContract, ReleaseContract
 from safelight.testing.generators import GeneratorContract, ReleasedGeneratorContract
@@ -21,6 +22,7 @@ CONTRACTS = {
         (
             AttackContract,
             AnswersContract,
+            ClassLevelContract,
             MembershipContract,
             ExtractionContract,
             GeneratorContract,

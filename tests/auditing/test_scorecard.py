@@ -57,6 +57,7 @@ def test_what_a_threat_says_of_the_attacker_stays():
         (['defenses=[{name="dropout"}]', "defense.name=dropout"], "keep one of them"),
         (['defenses=[{name="dropout"}, {name="dropout"}]'], "twice"),
         (['defenses=[{name="drop"}]'], "drop"),
+        (['defenses=[{name="dp_gan"}]'], "trains a generator"),
         (['defenses=[{name="dropout", rate=2}]'], "rate"),
     ],
 )
@@ -124,8 +125,18 @@ def test_a_leg_is_taken_up_only_where_it_is_the_same_plan(audited, tmp_path):
         scorecard.found_already(found[1], run)
 
 
+def test_an_attack_that_failed_leaves_a_defense_open(audited):
+    given, found, (plain, dropped) = audited
+    cell = dropped.cells[0].model_copy(update={"status": "error", "reason": "out of memory"})
+    broken = dropped.model_copy(update={"cells": [*dropped.cells[1:], cell]})
+    record = scorecard.gather(given, found, [plain, broken])
+    assert record.rows[1].outcome == "INCONCLUSIVE"
+    assert "out of memory" in record.rows[1].reason
+    assert record.advice.row is None
+
+
 def test_without_a_finished_attack_there_is_nothing_to_compare(audited):
     given, found, records = audited
     broken = [one.model_copy(update={"findings": [], "cells": []}) for one in records]
-    with pytest.raises(RecordError, match="no attack came to an end"):
+    with pytest.raises(RecordError, match="no attack fits any threat"):
         scorecard.gather(given, found, broken)

@@ -50,3 +50,26 @@ def test_what_cannot_be_compared_is_one_clear_line(cli):
     done = cli("audit", "defenses", "--set=defense.name=dropout")
     assert done.code == 2
     assert "keep one of them" in done.err
+
+
+def test_a_folder_that_holds_something_else_is_left_as_it_is(cli, tmp_path):
+    own = tmp_path / "mine"
+    own.mkdir()
+    (own / "plan.toml").write_text("# mine\nname = 'x'")
+    (own / "notes.txt").write_text("mine")
+    done = cli("audit", "defenses", *SMALL, "--out", str(own))
+    assert done.code == 2
+    assert "give another --out" in done.err
+    assert (own / "plan.toml").read_text().startswith("# mine")
+
+
+def test_an_audit_that_was_stopped_before_its_first_record_is_resumed_as_one(cli, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    bare = (*SMALL[:3], "--set=defenses=[]")
+    shown = cli("audit", "defenses", *bare, "--dry-run")
+    (run / "plan.toml").write_text(shown.out)
+    done = cli("audit", "--resume", str(run))
+    assert done.code == 0, done.err
+    assert (run / "record.json").is_file()
+    assert not (run / "scorecard.json").exists()

@@ -1,6 +1,8 @@
+import pytest
 import torch
 
 from safelight.defenses.top_k import TopK
+from safelight.errors import PlanError
 from safelight.testing.releases import ReleaseDefenseContract, probabilities, sent
 
 
@@ -21,3 +23,8 @@ def test_keeps_the_k_largest_exactly():
 def test_a_short_vector_stays_whole():
     computed = probabilities()
     assert torch.equal(sent(TopK(k=99), computed), computed)
+
+
+def test_numbers_below_zero_cannot_be_kept_beside_zeros():
+    with pytest.raises(PlanError, match="probabilities"):
+        sent(TopK(k=1), probabilities().log())

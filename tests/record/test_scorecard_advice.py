@@ -75,6 +75,18 @@ def test_nothing_is_recommended_on_hope(other):
     assert recommend([PLAIN, other]).helps == "no"
 
 
+def test_an_audit_without_a_result_recommends_nothing():
+    open_ = row(outcome="INCONCLUSIVE")
+    advice = recommend([open_, row("good", 0.1, 0.9, loss=0.0, removed=0.8)])
+    assert (advice.helps, advice.row) == ("no", None)
+    assert "because" in advice.reason
+
+
+def test_no_more_than_all_is_said_to_be_removed():
+    advice = recommend([PLAIN, row("good", -0.1, 0.9, loss=0.0, removed=1.2)])
+    assert "removes 100%" in advice.reason
+
+
 def test_no_defense_is_needed_where_nothing_leaks():
     clear = row(outcome="NO EVIDENCE", gain=0.0)
     advice = recommend([clear, row("good", 0.0, 0.9, loss=0.0, removed=0.9)])

@@ -92,6 +92,7 @@ def prepare(plan: Plan) -> ReleaseSetting:
         roles.private.to(device), roles.holdout.rows(torch.arange(n)).to(device)
     )
     target, _ = obtain(plan, roles, device, Cache())
+    describe.watches_no_message(plan, target)
     initial = _initial(plan.target) if plan.target.weights is None else {}
     return ReleaseSetting(plan, device, pairs, secret, roles.public.to(device), target, initial)
 

@@ -82,6 +82,7 @@ def prepare(plan: Plan) -> MembershipSetting:
             )
     device, cache = describe.device_of(plan.device), Cache()
     target, training = obtain(plan, roles, device, cache)
+    describe.watches_no_message(plan, target)
     base = Setting(plan, device, [], [], [], roles, target, torch.empty(0), cache)
     return MembershipSetting(base, roles.private, pairs, training)
 

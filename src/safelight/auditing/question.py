@@ -34,6 +34,10 @@ def begin(plan: Plan) -> Audit:
     Raises:
         PlanError, DataError, LoadError: it cannot be run as it is written.
     """
+    if plan.defenses:
+        raise PlanError(
+            "a plan with defenses is several audits; run safelight audit, or give one [defense]"
+        )
     question = _question(plan)
     if question == _MEMBERSHIP:
         members = membership.prepare(plan)

@@ -20,6 +20,7 @@ from safelight.record.scorecard import Row, ScorecardRecord, on_front, recommend
 from safelight.record.store import Run
 from safelight.record.verdict import LEVEL, measure
 from safelight.stats.intervals import RESAMPLES, bonferroni, bootstrap_mean
+from safelight.targets.generators.defended import GeneratorDefense
 from safelight.targets.release import Release
 
 
@@ -50,11 +51,13 @@ def legs(plan: Plan) -> list[Leg]:
     found = [Leg("none", plan.model_copy(update=bare))]
     for candidate in plan.defenses:
         for defense in catalog.expand("defense", candidate.name, candidate.options):
+            if isinstance(defense, GeneratorDefense):
+                raise PlanError(f"{candidate.name} trains a generator and hides no message")
             options = {key: asdict(defense)[key] for key in candidate.options}
             own = DefensePlan.model_validate({"name": candidate.name, **options})
             told = plan.model_copy(update={"defense": own, "defenses": []})
-            random = isinstance(defense, Release) or defense.at_release is not None
-            threats = [_knowing(one) if random else one for one in plan.threats]
+            changed = isinstance(defense, Release) or defense.at_release is not None
+            threats = [_knowing(one) if changed else one for one in plan.threats]
             if isinstance(defense, TrainedAtCut):
                 threats = [_behind(one, defense) for one in threats]
             said = name_defense(told)
@@ -114,17 +117,16 @@ def gather(plan: Plan, legs: Sequence[Leg], records: Sequence[Record]) -> Scorec
     ]
     tests = sum(len(_ran(record)) for record in records)
     level = bonferroni(LEVEL, tests)
-    chosen = [_strongest(record, where, aware=True) for _, record, where in groups]
-    if not chosen or chosen[0] is None:
-        raise RecordError(
-            f"no attack came to an end without a defense; see {legs[0].folder}/report.html"
-        )
-    first = _Measured(records[0], chosen[0])
-    rows = [
-        _row(leg, _Measured(record, finding), first, level)
-        for (leg, record, _), finding in zip(groups, chosen, strict=True)
-        if finding is not None
-    ]
+    measured = []
+    for leg, record, where in groups:
+        finding = _strongest(record, where, aware=True)
+        if finding is None:
+            raise RecordError(f"no attack came to an end at {where}; see {leg.folder}/report.html")
+        measured.append((leg, _Measured(record, finding)))
+    if not measured:
+        raise RecordError("no attack fits any threat of the plan; give one that needs less")
+    first = measured[0][1]
+    rows = [_row(leg, own, first, level) for leg, own in measured]
     fronts = on_front(rows)
     rows = [
         one.model_copy(update={"front": front}) for one, front in zip(rows, fronts, strict=True)
@@ -181,9 +183,13 @@ def _aware(finding: Finding) -> bool:
 
 
 def _strongest(record: Record, where: str, aware: bool) -> Finding | None:
-    """Return the finding whose claims gain most there, of those that came to an end."""
-    own = [one for one in _ran(record) if one.where == where and _aware(one) == aware]
-    ended = [one for one in own if "gain" in one.measurements]
+    """Return the finding whose claims gain most there, of those that came to an end.
+
+    Who knows a defense may act as if he did not.
+    """
+    own = [one for one in _ran(record) if one.where == where and (aware or not _aware(one))]
+    done = {cell.finding for cell in record.cells if cell.status == "ok"}
+    ended = [one for one in own if one.id in done]
     return max(ended, key=lambda one: one.measurements["gain"].value or 0.0, default=None)
 
 
@@ -214,8 +220,12 @@ def _row(leg: Leg, own: _Measured, first: _Measured, level: float) -> Row:
 
 
 def _judged(record: Record, where: str) -> tuple[Outcome, str]:
-    """Return what attackers who know the defense lead to there: a leak, then what stays open."""
-    own = [one.verdict for one in _ran(record) if one.where == where and _aware(one)]
+    """Return what attackers lead to there: what failed, for it might have been the best; a leak."""
+    for cell in record.cells:
+        failed = [one for one in _ran(record) if one.id == cell.finding and one.where == where]
+        if cell.status == "error" and failed:
+            return "INCONCLUSIVE", f"{failed[0].attack}: {cell.reason}"
+    own = [one.verdict for one in _ran(record) if one.where == where]
     for outcome in ("LEAK", "INCONCLUSIVE"):
         for one in own:
             if one.outcome == outcome:

@@ -17,6 +17,7 @@ from safelight.attacks.attack import InversionAttack
 from safelight.auditing.target import obtain
 from safelight.cache import Cache
 from safelight.data.roles import Roles, deal
+from safelight.defenses.fit_at_cut import TrainedAtCut
 from safelight.errors import DataError, PlanError
 from safelight.metrics.identity import line_up
 from safelight.metrics.image import SMALLEST
@@ -87,7 +88,23 @@ def prepare(plan: Plan) -> Setting:
     target, _ = obtain(plan, roles, device, cache)
     for threat in threats:
         threat.parts(target, roles.victims.shape)  # a place that is not there is told now
+    _noise_where_it_was_trained(plan, threats)
     return Setting(plan, device, threats, attacks, pairs, roles, target, suspects, cache)
+
+
+def _noise_where_it_was_trained(plan: Plan, threats: list[MessageThreat]) -> None:
+    """Refuse to put noise that a model was trained with at another place."""
+    if plan.defense is None:
+        return
+    defense = catalog.build("defense", plan.defense.name, plan.defense.options)
+    if not isinstance(defense, TrainedAtCut) or defense.at_release is None:
+        return
+    for threat in threats:
+        if threat.where != defense.sends:
+            raise PlanError(
+                f"{plan.defense.name} trains for noise at {defense.sends}, and the threat watches "
+                f"{threat.where}; set the threat's cut to {defense.sends!r}"
+            )
 
 
 def _tried(threat: ThreatPlan, attacks: list[tuple[str, InversionAttack]]) -> list[InversionAttack]:
@@ -165,6 +182,19 @@ def describe_component(kind: str, component: Any) -> Component:
         summary=summary,
         bibtex=component.reference.bibtex(),
     )
+
+
+def watches_no_message(plan: Plan, target: Target) -> None:
+    """Refuse a defense of what leaves where nothing that leaves is watched.
+
+    Raises:
+        PlanError: the target has one, and the record would carry its name for nothing.
+    """
+    if target.release is not None and plan.defense is not None:
+        raise PlanError(
+            f"{plan.defense.name} changes messages, which are not watched here; leave it out, or "
+            "use the threat split_inference or prediction_api"
+        )
 
 
 def name_defense(plan: Plan) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from safelight import catalog
 from safelight.auditing.setting import prepare
+from safelight.errors import PlanError
 from safelight.plan.plan import AttackPlan, DefensePlan, Plan, ThreatPlan
 from safelight.targets.cut import cut_points
 
@@ -102,6 +103,8 @@ STUDIES: Mapping[str, Callable[[Plan], Plan]] = {
 
 def _watches(plan: Plan, varied: Sequence[str]) -> list[_Watch]:
     """Merge the plan's threats that agree in everything but the options that are varied."""
+    if others := [one.name for one in plan.threats if one.name != "split_inference"]:
+        raise PlanError(f"studies vary split_inference, and the plan has {others[0]}; take it out")
     found: dict[str, _Watch] = {}
     for entry in plan.threats:
         for threat in catalog.expand("threat", entry.name, entry.options):

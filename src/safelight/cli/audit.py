@@ -39,7 +39,12 @@ def audit(
         if plan or out or seeds or device or setting or dry_run:
             raise PlanError("--resume takes the plan from the run; give nothing but --evidence")
         if (resume / "plan.toml").is_file() and not (resume / "record.json").is_file():
-            compare_defenses(load_plan(resume / "plan.toml"), resume, evidence)
+            begun = load_plan(resume / "plan.toml")
+            if begun.defenses:
+                compare_defenses(begun, resume, evidence)
+            else:  # stopped before its first record
+                (resume / "plan.toml").unlink()
+                carry_out(begun, resume, evidence)
             return
         old = load_any(resume)
         carry_out(parse_plan(old.plan, str(resume)), resume, evidence, resume=True)

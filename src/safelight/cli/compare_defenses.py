@@ -7,7 +7,7 @@ import typer
 
 from safelight.cli.carry_out import carry_out
 from safelight.errors import PlanError
-from safelight.plan.plan import Plan, to_toml
+from safelight.plan.plan import Plan, load_plan, to_toml
 from safelight.record.record import Record
 from safelight.record.store import Run
 from safelight.reports.evidence import Evidence
@@ -27,6 +27,8 @@ def compare_defenses(plan: Plan, folder: Path, evidence: Evidence) -> None:
     except OSError as error:
         raise PlanError(f"cannot make {folder}: {error.strerror}; check --out") from None
     run = Run(folder)
+    _refuse_others(folder, plan, {leg.folder for leg in legs})
+    folder.chmod(0o700)
     run.write("plan.toml", to_toml(plan).encode())
     records = []
     for number, leg in enumerate(legs, 1):
@@ -40,6 +42,16 @@ def compare_defenses(plan: Plan, folder: Path, evidence: Evidence) -> None:
         f"Report: {folder / 'report.html'} (it shows people's pictures: keep it private); each "
         f"audit has its own in {', '.join(leg.folder for leg in legs)}"
     )
+
+
+def _refuse_others(folder: Path, plan: Plan, legs: set[str]) -> None:
+    """Refuse a folder that holds anything but an earlier scorecard of the same plan."""
+    known = legs | {"plan.toml", "scorecard.json", "report.html"}
+    others = sorted(one.name for one in folder.iterdir() if one.name not in known)
+    if others:
+        raise PlanError(f"{folder} holds {others[0]}; give another --out for the scorecard")
+    if (folder / "plan.toml").is_file() and load_plan(folder / "plan.toml") != plan:
+        raise PlanError(f"{folder} holds the scorecard of another plan; give another --out")
 
 
 def _audited(leg: "Leg", folder: Path, evidence: Evidence) -> Record:

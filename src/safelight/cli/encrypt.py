@@ -45,7 +45,11 @@ def encrypt(
     given = load_plan(plan, overrides(setting, None, device))
     folder = out or Path("runs") / f"{given.name}-encryption"
     with Console(stderr=True).status("Loading PyTorch") as status:
-        from safelight.auditing.setting import describe_provenance, device_of
+        from safelight.auditing.setting import (
+            describe_provenance,
+            device_of,
+            watches_no_message,
+        )
         from safelight.auditing.target import obtain
         from safelight.cache import Cache
         from safelight.data.roles import deal
@@ -58,6 +62,7 @@ def encrypt(
         roles = deal(given.data)
         check(roles.holdout, pictures)
         target, _ = obtain(given, roles, where, Cache())
+        watches_no_message(given, target)
         status.update("Fitting quadratics to the activations")
         chosen = prepare(target, cut, roles.public)
         _make(folder)

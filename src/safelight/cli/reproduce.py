@@ -59,7 +59,7 @@ def reproduce(
         )
         runs[name] = run
     text = compare(described, runs, folder)
-    (folder / "comparison.md").write_text(text)
+    Run(folder).write("comparison.md", text.encode())
     typer.echo(text)
     typer.echo(f"Written to {folder / 'comparison.md'}; one run a table beside it, each resumable")
 
@@ -71,7 +71,7 @@ def _messages(described: Mapping[str, Any], runs: Mapping[str, Run], folder: Pat
 
     tables = [reproduction.table(described, name, run.load()) for name, run in runs.items()]
     for one in tables:
-        (folder / f"{one.name}.json").write_text(one.model_dump_json(indent=1) + "\n")
+        Run(folder).write(f"{one.name}.json", (one.model_dump_json(indent=1) + "\n").encode())
     return comparison.render(described["title"], described["reference"], tables)
 
 
@@ -83,7 +83,7 @@ def _answers(described: Mapping[str, Any], runs: Mapping[str, Run], folder: Path
     records = {name: run.load() for name, run in runs.items()}
     rows = prediction_reproduction.rows(described, records)
     kept = ",\n".join(one.model_dump_json() for one in rows)
-    (folder / "rows.json").write_text(f"[{kept}]\n")
+    Run(folder).write("rows.json", f"[{kept}]\n".encode())
     return prediction_comparison.render(described["title"], described["reference"], rows)
 
 

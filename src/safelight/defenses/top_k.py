@@ -9,6 +9,7 @@ from torch import Tensor
 
 from safelight.catalog import Reference
 from safelight.defenses.rounding import SHOKRI_2017
+from safelight.errors import PlanError
 from safelight.targets.release import Release, Scale
 
 
@@ -29,8 +30,17 @@ class TopK(Release):
     k: Annotated[int, pydantic.Field(ge=1)] = 1
 
     def release(self, messages: Tensor, scale: Scale, draw: torch.Generator) -> Tensor:
-        """Return the messages with zeros in them."""
+        """Return the messages with zeros in them.
+
+        Raises:
+            PlanError: the largest is not above 0, so that zeros would come before it.
+        """
         del scale, draw
         flat = messages.flatten(1)
         largest, places = flat.topk(min(self.k, flat.shape[1]), dim=1)
+        if bool((largest[:, 0] <= 0).any()):
+            raise PlanError(
+                "top_k writes 0 for what it leaves out, and the largest number here is below 0; use "
+                'prediction_api with returns = "probabilities"'
+            )
         return torch.zeros_like(flat).scatter(1, places, largest).reshape(messages.shape)

@@ -59,13 +59,12 @@ def unfinished(record: AnyRecord) -> list[str]:
     ]
     if not record.findings:
         reasons.append("no attack fits any threat of the plan")
-    if isinstance(record, Record):
-        reasons += never_attacked(record.findings)
-    return reasons
+    return reasons + never_attacked(record.findings)
 
 
 def _subject(record: AnyRecord) -> tuple[str, ...]:
     """Return what a record is about: question, model, and whose pictures are at stake."""
-    secret = ("victims",) if isinstance(record, Record) else ("private", "training set")
+    trained_on = ("private", "training set", "members")
+    secret = ("victims",) if isinstance(record, Record) else trained_on
     pictures = [role.sha256 for role in record.roles if role.name in secret]
     return type(record).__name__, record.target.name, *pictures

@@ -21,6 +21,7 @@ from safelight.record.record import (
     TargetFacts,
     Verdict,
 )
+from safelight.record.verdict import never_attacked
 
 #: Raised whenever a reader of an older version would misread a newer record.
 SCHEMA_VERSION = 1
@@ -244,6 +245,8 @@ def overall(findings: Sequence[GeneratorFinding]) -> Verdict:
     open_ = [one.verdict for one in ran if one.verdict.outcome == "INCONCLUSIVE"]
     if open_ or not ran:
         return open_[0] if open_ else _inconclusive("no attack fits the threat")
+    if idle := never_attacked(findings):
+        return _inconclusive(idle[0])
     return min((one.verdict for one in ran), key=lambda one: one.confidence == "high")
 
 

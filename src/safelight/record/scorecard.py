@@ -107,6 +107,9 @@ def recommend(rows: Sequence[Row]) -> Advice:
     Little: the upper limit of its loss is at most ``MOST_LOSS``. Removes: the lower limit of the
     removed share is at least ``LEAST_REMOVED``. An audit without a result recommends nothing.
     """
+    if rows[0].outcome == "INCONCLUSIVE":
+        told = f"the audit without a defense has no result: {rows[0].reason}"
+        return Advice(helps="no", row=None, reason=told)
     if rows[0].outcome == "NO EVIDENCE":
         return Advice(
             helps="unneeded", row=None, reason="without a defense no leak is found here either"
@@ -136,8 +139,8 @@ def recommend(rows: Sequence[Row]) -> Advice:
     best = max(useful, key=lambda number: (_removed(rows[number]), -_leak(rows[number])))
     one = rows[best]
     reason = (
-        f"{one.name} removes {100 * _removed(one):.0f}% of what is gained over the best null, for "
-        f"{100 * _lost(one):.1f} points of accuracy; it ends as {one.outcome}"
+        f"{one.name} removes {100 * min(1.0, _removed(one)):.0f}% of what is gained over the best "
+        f"null, for {100 * _lost(one):.1f} points of accuracy; it ends as {one.outcome}"
     )
     return Advice(helps="yes", row=best, reason=reason)
 

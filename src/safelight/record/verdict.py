@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import isfinite
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -218,9 +218,33 @@ def overall(findings: Sequence[Finding]) -> Verdict:
     return worst(findings).verdict
 
 
-def never_attacked(findings: Sequence[Finding]) -> list[str]:
+class Tried(Protocol):
+    """What findings of every question have in common."""
+
+    @property
+    def threat(self) -> str:
+        """Name of the threat."""
+        ...
+
+    @property
+    def threat_options(self) -> dict[str, Any]:
+        """Its settings."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """What was watched."""
+        ...
+
+    @property
+    def skipped(self) -> str:
+        """Why it was never run, or nothing."""
+        ...
+
+
+def never_attacked(findings: Sequence[Tried]) -> list[str]:
     """Return a line for each threat that no attack could be run under."""
-    groups: dict[str, list[Finding]] = {}
+    groups: dict[str, list[Tried]] = {}
     for one in findings:
         groups.setdefault(f"{one.threat} {one.threat_options}", []).append(one)
     return [
