@@ -66,8 +66,9 @@ def planted(
     """Run the same attack on a message that holds the picture.
 
     First with a fraction of its steps: what succeeds with less effort succeeds with more. Only
-    where that fails is the whole effort made, and where a defense may be why, once more without
-    it: an attack that works is not to blame for what the defense destroys.
+    where that fails is the whole effort made. An attack that learns from what leaves (by queries,
+    or from imitations) and fails behind a defense is tried without it: it is not to blame for what
+    the defense destroys. One that only searches might be, for it need not know the defense.
 
     An adversary that owns the training set is tried with the public pictures, which are no better.
     """
@@ -78,7 +79,7 @@ def planted(
     edge, cloud = planted_parts(seen.message_shape, setting.target.model, seen.image_shape)
     release = setting.target.release
     efforts = [(eased(attack), release), (attack, release)]
-    if release is not None:
+    if release is not None and (attack.needs.queries or not attack.needs.weights):
         efforts = [(eased(attack), release), (eased(attack), None), (attack, None)]
     for effort, what in efforts:
         sight, secret = threat.expose(edge, cloud, roles, setting.device, setting.cache, what)
