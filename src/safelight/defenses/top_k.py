@@ -40,7 +40,7 @@ class TopK(Release):
         largest, places = flat.topk(min(self.k, flat.shape[1]), dim=1)
         if bool((largest[:, 0] <= 0).any()):
             raise PlanError(
-                "top_k writes 0 for what it leaves out, which is more than the largest number here; "
-                'use prediction_api with returns = "probabilities"'
+                "top_k writes 0 for what it leaves out, more than the largest number here; use "
+                'prediction_api with returns = "probabilities"'
             )
         return torch.zeros_like(flat).scatter(1, places, largest).reshape(messages.shape)
