@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from safelight.attacks.extraction.generator_samples import GeneratorSamples
@@ -8,6 +9,17 @@ from safelight.testing.generators import PICTURES, GeneratorContract, attacked, 
 
 class TestGeneratorSamples(GeneratorContract):
     attack = GeneratorSamples(samples=1000, claims=100)
+
+
+@pytest.mark.parametrize(("options", "fewest"), [({"crowd": 5}, 6), ({"crowd": 2, "merged": 9}, 9)])
+def test_fewer_pictures_than_a_crowd_are_refused(options, fewest):
+    seen, _ = watch("nothing")
+    for samples in (1, fewest - 1):
+        unfit = GeneratorSamples(samples=samples, **options).unfit(seen)
+        assert unfit.endswith(f"set samples to {fewest} or more")
+    enough = GeneratorSamples(samples=fewest, **options)
+    assert enough.unfit(seen) == ""
+    assert len(enough.run(seen, Seeds(0)).images)
 
 
 def test_nearly_every_recited_picture_is_extracted_and_hardly_another():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from safelight.attacks.inversion.gradient import Asked, Gradient, Imitation
+from safelight.attacks.inversion.gradient import Asked, Gradient, Imitation, asked_shadows
 from safelight.attacks.inversion.inverse_combination import Inputs, InverseCombination, explained
 from safelight.cache import Cache
 from safelight.errors import AccessError
@@ -47,7 +47,7 @@ def shadow():
 def test_activations_explain_the_answer(start):
     asked, draw = shadow()
     wanted = torch.randn(7, 5, generator=draw)
-    a = explained(asked, wanted, wanted.argmax(1), start, draw)
+    a = explained(asked, wanted, wanted.argmax(1), start, draw, False)
     assert torch.allclose(asked.edge[-1](a), wanted, atol=1e-4)
 
 
@@ -56,7 +56,11 @@ def test_activations_are_known_up_to_what_the_last_layer_ignores():
     asked, draw = shadow()
     truth = asked.edge[:-1](asked.pictures)
     errors = [
-        float((explained(asked, asked.answers, asked.said, start, draw) - truth).square().mean())
+        float(
+            (explained(asked, asked.answers, asked.said, start, draw, False) - truth)
+            .square()
+            .mean()
+        )
         for start in ("class mean", "random")
     ]
     assert errors[0] < 0.3 * errors[1]
@@ -67,3 +71,32 @@ def test_a_model_without_a_last_linear_layer_is_refused(tmp_path):
     attack = InverseCombination(inputs="a", search=SEARCH, steps=2)
     with pytest.raises(AccessError, match="choose inputs without"):
         attack.run(seen.restricted(attack.needs), Seeds(0))
+
+
+def test_activations_explain_probabilities_up_to_a_constant_whoever_else_is_asked_about():
+    asked, draw = shadow()
+    logs = torch.randn(7, 5, generator=draw)
+    said = logs.argmax(1)
+    one, other = (
+        explained(asked, logs + shift, said, "class mean", draw, True) for shift in (0, 3)
+    )
+    assert torch.allclose(one, other, atol=1e-4)
+    off = asked.edge[-1](one) - logs
+    assert torch.allclose(off, off.mean(1, keepdim=True).expand_as(off), atol=1e-4)
+
+
+def test_searches_for_other_answers_are_other_searches(tmp_path):
+    """Answers that are logarithms of probabilities all sum to zero."""
+    seen, _ = answers.watch("lenet", Cache(tmp_path), victims=20)
+    attack = InverseCombination(inputs="x", search=SEARCH)
+    seen = seen.restricted(attack.needs)
+    (asked,) = asked_shadows(SEARCH.imitation, 1, seen, Seeds(0))
+    wanted, said = asked.answers[:8].round(), asked.said[:8]
+    one, other, again = (
+        attack._given(seen, asked, given, classes, Seeds(0))
+        for given, classes in ((wanted, said), (wanted.flip(1), said), (wanted, said))
+    )
+    assert not torch.equal(one, other)
+    assert torch.equal(one, again)
+    begun_elsewhere = attack._given(seen, asked, wanted, (said + 1) % 10, Seeds(0))
+    assert not torch.equal(one, begun_elsewhere)

@@ -1,7 +1,9 @@
 """The audit of a generator, end to end: a planted memory is called so, and silence is not."""
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,17 +12,20 @@ from safelight.attacks.membership.density_ratio import DensityRatio
 from safelight.attacks.membership.discriminator_score import DiscriminatorScore
 from safelight.attacks.membership.generator_distance import GeneratorDistance
 from safelight.auditing.generator import audit, number_of_tests, prepare
+from safelight.auditing.generator_measures import Bench, _assessed, state
 from safelight.auditing.generator_setting import GeneratorSetting, mismatch
 from safelight.cache import Cache
 from safelight.data.roles import Roles
+from safelight.defenses.dp_merf import DPMERF
 from safelight.errors import DataError, PlanError, RecordError
 from safelight.plan.plan import load_plan, parse_plan
 from safelight.record.generator import load_generator_record
 from safelight.record.store import Run
+from safelight.stats.seeds import Seeds
 from safelight.targets.generators.adversarial import train_generator
 from safelight.targets.generators.recipe import GeneratorRecipe
 from safelight.targets.generators.released import save_generator
-from safelight.testing.generators import PICTURES, world
+from safelight.testing.generators import PICTURES, watch, world
 from safelight.threats.released_generator import ReleasedGenerator
 
 RECIPE = {"resolution": 16, "z_dim": 8, "channel_base": 64, "channel_max": 8, "steps": 3}
@@ -96,6 +101,16 @@ def test_a_generator_that_recites_its_members_leaks(tmp_path):
     assert min(shown.member_scores) > sorted(shown.other_scores)[PICTURES // 2]
 
 
+def test_scores_upside_down_are_seen_however_many_tests_there_are():
+    seen, secret = watch("nothing")
+    bench = Bench(seen, secret, world("nothing").networks, world("nothing").reference, Seeds(0))
+    values = np.random.default_rng(0).random(secret.member.size) - 2.0 * secret.member
+    scores = _assessed(bench, DensityRatio(), values, 9)
+    assert "stand out by low scores" in scores.verdict.reason
+    assert scores.auc.measurement.level == pytest.approx(1 - 0.05 / 9)
+    assert scores.members.file == "data.private"
+
+
 def test_a_generator_that_recites_strangers_does_not(tmp_path):
     record = audit(setting("nothing", *BRIEF), Run(tmp_path / "run"), quiet)
     assert record.verdict.outcome != "LEAK"
@@ -158,6 +173,29 @@ def test_the_same_plan_gives_the_same_record_and_resuming_takes_what_is_there(
         audit(given, Run(tmp_path / "one"), quiet)
 
 
+def test_a_run_of_another_generator_is_not_continued(tmp_path):
+    run = Run(tmp_path / "run")
+    audit(setting("everything", BRIEF[0]), run, quiet)
+    kept = load_generator_record(run.folder)
+    with pytest.raises(RecordError, match="begin a new run with another --out"):
+        audit(setting("nothing", BRIEF[0]), run, quiet, resume=True)
+    assert load_generator_record(run.folder) == kept
+
+
+def test_where_the_plan_alone_names_the_training_set_no_verdict_is_sure(tmp_path):
+    given = setting("everything", BRIEF[1])
+    told = plan(target={"model": "generator", "weights": "a file without a hash"})
+    doubted = dataclasses.replace(given, plan=told)
+    records = [
+        audit(one, Run(tmp_path / name), quiet) for one, name in ((given, "a"), (doubted, "b"))
+    ]
+    assert [one.verdict.outcome for one in records] == ["LEAK", "LEAK"]
+    assert [one.verdict.confidence for one in records] == ["high", "medium"]
+    assert [len(one.controls) for one in records] == [1, 2]
+    assert not records[1].controls[1].passed
+    assert "holds no hash of its training set" in records[1].controls[1].detail
+
+
 def test_a_plan_trains_its_generator_or_loads_it(tmp_path):
     trained = prepare(plan())
     assert len(trained.members) == len(trained.others) == 30
@@ -192,6 +230,73 @@ def test_a_file_that_was_trained_on_others_is_refused(tmp_path):
         prepare(plan(target={"model": "generator", "weights": str(file)}))
 
 
+def test_a_file_without_a_hash_must_have_as_many_pictures(tmp_path):
+    made = prepare(plan()).networks
+    for n, name in ((40, "right"), (41, "wrong")):
+        facts = {key: one for key, one in made.facts.items() if key != "training_set_sha256"}
+        file = tmp_path / f"{name}.safetensors"
+        save_generator(dataclasses.replace(made, facts=facts | {"n": n}), file, torch.float32)
+    target = {"model": "generator", "weights": str(tmp_path / "right.safetensors")}
+    assert not prepare(plan(target=target)).vouched
+    target["weights"] = str(tmp_path / "wrong.safetensors")
+    with pytest.raises(DataError, match=r"data\.private, 40 pictures, is not what"):
+        prepare(plan(target=target))
+
+
+DEFENDED = {
+    "target": {"model": "generator", "options": {"recipe": RECIPE | {"seed": 2**62 + 1}}},
+    "defense": {"name": "dp_merf", "features": 20},
+}
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Recipe and pictures of every training by DP-MERF."""
+    seen, kept = [], DPMERF.train
+
+    def train(self, images, recipe, device):
+        seen.append((recipe, images.sha256()))
+        return kept(self, images, recipe, device)
+
+    monkeypatch.setattr(DPMERF, "train", train)
+    return seen
+
+
+def test_a_defended_generator_is_trained_once(trainings):
+    one, two = (prepare(plan(**DEFENDED)).networks for _ in "ab")
+    assert len(trainings) == 1
+    assert state(one) == state(two)
+    assert one.facts == two.facts
+    assert one.facts["privacy"]["epsilon"] == pytest.approx(1.0)
+    prepare(plan(**DEFENDED | {"defense": {"name": "dp_merf", "features": 20, "epsilon": 2.0}}))
+    assert len(trainings) == 2
+
+
+def test_the_twin_of_a_defended_generator_is_defended_alike(trainings):
+    options = DEFENDED["target"]["options"] | {"twin": "train"}
+    given = prepare(plan(**DEFENDED | {"target": {"model": "generator", "options": options}}))
+    assert given.twin.facts["privacy"] == given.networks.facts["privacy"]
+    (own, mine), (its, others) = trainings
+    assert own.seed != its.seed >= 2**32
+    assert own.model_copy(update={"seed": its.seed}) == its
+    assert mine != others
+
+
+def test_a_twin_that_is_not_alike_is_refused(tmp_path):
+    bare, defended = prepare(plan()), prepare(plan(**DEFENDED))
+    files = [str(tmp_path / f"{name}.safetensors") for name in ("bare", "defended")]
+    for one, file in zip((bare, defended), files, strict=True):
+        save_generator(one.networks, file=Path(file), dtype=torch.float32)
+
+    def target(weights, twin):
+        return {"model": "generator", "weights": weights, "options": {"twin": twin}}
+
+    with pytest.raises(PlanError, match=r"set target\.options\.twin to the file of one"):
+        prepare(plan(target=target(files[1], "train")))
+    with pytest.raises(DataError, match=r"was trained on data\.private itself"):
+        prepare(plan(target=target(files[0], files[0])))
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -202,7 +307,7 @@ def test_a_file_that_was_trained_on_others_is_refused(tmp_path):
         ({"attacks": [{"name": "membership/lira"}]}, "attacks no generator"),
         ({"threats": [{"name": "membership_game"}]}, "ask different questions"),
         ({"threats": [{"name": "released_generator", "attacks": ["x"]}]}, "unknown attack"),
-        ({"defense": {"name": "dp_sgd", "epsilon": 1.0}}, "without defenses"),
+        ({"defense": {"name": "dp_sgd", "epsilon": 1.0}}, "trains no generator"),
     ],
 )
 def test_a_plan_that_cannot_be_run_is_told_with_the_remedy(changes, told):
@@ -234,7 +339,7 @@ def test_the_preset_asks_what_it_says_of_a_generator_that_is_given(tmp_path):
 
 def test_a_shipped_generator_that_is_not_there_is_told():
     target = {"model": "generator", "weights": "shipped/nobody"}
-    with pytest.raises(PlanError, match="unknown shipped generator 'nobody'"):
+    with pytest.raises(PlanError, match="no generator is shipped as 'nobody'"):
         prepare(plan(target=target))
 
 

@@ -1,11 +1,13 @@
 """The audit of membership, end to end: known leaks are called so, and leakless targets are not."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from safelight.attacks.membership.attack import MembershipScores
 from safelight.attacks.membership.label_only import LabelOnly
 from safelight.attacks.membership.lira import Lira
 from safelight.attacks.membership.threshold import Threshold
@@ -83,6 +85,17 @@ def test_a_target_that_knows_its_members_by_heart_leaks(tmp_path):
     assert len(found.exposed) == 20
     assert set(found.exposed) <= set(range(100))
     assert run.artifact(record.exposed_artifact)
+
+
+def test_scores_upside_down_are_seen_however_many_attacks_there_are():
+    member, images = np.arange(600) < 300, arbitrary().private
+    bench = SimpleNamespace(
+        secret=SimpleNamespace(member=member), members=images, others=images, seeds=Seeds(0)
+    )
+    claim = MembershipScores(np.random.default_rng(0).random(600) - 2.0 * member)
+    scores = measures._assessed(bench, Threshold(), claim, 8)
+    assert "stand out by low scores" in scores.verdict.reason
+    assert scores.shuffles == 16_000
 
 
 def test_a_target_that_never_saw_them_does_not(tmp_path):

@@ -5,7 +5,8 @@ import pytest
 
 from safelight.auditing.score_files import ScoreSet
 from safelight.auditing.scores import assess
-from safelight.record.membership import RATES, ScoreFile, ScoresRecord
+from safelight.record.membership import ERROR, RATES, TESTS, ScoreFile, ScoresRecord
+from safelight.record.membership_audit import correct
 
 
 def as_set(scores, name="members.npz"):
@@ -86,6 +87,37 @@ def test_no_score_high_enough_is_no_threshold():
     assert one.rates[0].compared.measurement.value == 0
     assert one.verdict.outcome == "INCONCLUSIVE"
     assert "members stand out by low scores" in one.verdict.reason
+
+
+def test_upside_down_is_seen_among_many_tests():
+    rng = np.random.default_rng(6)
+    members, nonmembers = rng.normal(size=500), rng.normal(20, 1, size=500)
+    one = correct(record(members, nonmembers, tests=9), 9)
+    assert one.reversed_p <= ERROR / TESTS
+    assert one.verdict.outcome == "INCONCLUSIVE"
+    assert "members stand out by low scores" in one.verdict.reason
+
+
+def test_the_planted_leak_is_held_to_the_bar_of_the_verdict():
+    """Eleven members above all others: chance does so once in 2^11, less than a bar of 0.0025."""
+    rng = np.random.default_rng(7)
+    members, nonmembers = rng.normal(size=220), rng.normal(size=220)
+    assert record(members, nonmembers).verdict.outcome == "NO EVIDENCE"
+    one = correct(record(members, nonmembers, tests=20), 20)
+    assert one.verdict.outcome == "INCONCLUSIVE"
+    assert "too few scores" in one.verdict.reason
+    members[:11] = 30 + np.arange(11)
+    leaks = [correct(record(members, nonmembers, tests=n), n).verdict.outcome for n in (1, 20)]
+    assert leaks == ["LEAK", "INCONCLUSIVE"]
+
+
+def test_reach_and_the_corrected_p_say_the_same():
+    rng = np.random.default_rng(8)
+    for shift in (0.0, 0.2, 0.3, 0.4):
+        one = correct(record(rng.normal(shift, 1, 200), rng.normal(size=200), tests=5), 5)
+        assert one.shuffles == 10_000
+        for each in (one.auc, *(rate.compared for rate in one.rates)):
+            assert (each.measurement.value > each.reach) == (each.p <= ERROR / TESTS)
 
 
 def test_too_few_scores_cannot_clear():

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -127,3 +129,15 @@ def test_moving_a_set_to_its_own_device_keeps_it():
     moved = some.to(torch.device("cpu"))
     assert torch.equal(moved.images, some.images)
     assert moved.classes == some.classes
+
+
+def test_the_labeled_hash_of_a_set_ignores_order_and_notices_a_label():
+    some = image_set()
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    other = some.labels.clone()
+    other[0] = (other[0] + 1) % len(some.classes)
+    relabeled = dataclasses.replace(some, labels=other)
+    assert some.rows(order).labeled_sha256() == some.labeled_sha256()
+    assert relabeled.sha256() == some.sha256()
+    assert relabeled.labeled_sha256() != some.labeled_sha256()
+    assert some.rows(torch.arange(5)).labeled_sha256() != some.labeled_sha256()

@@ -76,6 +76,13 @@ def test_the_noise_has_the_deviation_that_is_claimed():
     assert kstest(noise.numpy() / 2e-3, norm.cdf).pvalue > 1e-3
 
 
+def test_noise_and_coins_have_streams_of_their_own():
+    net = model()
+    optimizer = DPSGD(noise=1.0)._optimizer(net.network, RECIPE, 1.0)
+    coins = torch.Generator().manual_seed(RECIPE.seed)
+    assert not torch.equal(optimizer.generator.get_state(), coins.get_state())
+
+
 def test_batches_are_poisson_and_empty_ones_are_steps():
     sizes = []
 

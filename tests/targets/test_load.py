@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import hashlib
 import importlib
@@ -419,3 +420,14 @@ if DATA and (Path(DATA) / "mnist").is_dir():
         trained_on = set(second_half.content_hashes())
         for _, images in digits().items():
             assert trained_on.isdisjoint(images.content_hashes())
+
+
+def test_a_target_trained_on_other_labels_is_another_one(tmp_path):
+    known = roles(private=True)
+    private = dataclasses.replace(known.private, labels=(known.private.labels + 1) % 10)
+    plan = TargetPlan(model="lenet", fit=FitPlan(epochs=1))
+    one, other = (
+        load_target(plan, some, CPU, Cache(tmp_path)).weights_sha256()
+        for some in (known, dataclasses.replace(known, private=private))
+    )
+    assert one != other

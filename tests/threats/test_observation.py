@@ -2,14 +2,18 @@ import dataclasses
 
 import pytest
 import torch
+from torch import nn
 
 from safelight.cache import Cache
 from safelight.defenses.dropout import Dropout
 from safelight.defenses.gaussian_noise import GaussianNoise
+from safelight.defenses.temperature import Temperature
 from safelight.errors import AccessError
 from safelight.stats.seeds import Seeds
+from safelight.targets.release import Scale
 from safelight.testing import worlds
-from safelight.threats.observation import Needs
+from safelight.threats.observation import Link, Needs
+from safelight.threats.prediction_api import PredictionApi
 from safelight.threats.split_inference import SplitInference
 
 EVERYTHING = Needs(messages=True, queries=True, weights=True, public=True)
@@ -126,3 +130,52 @@ def test_what_an_imitation_is_asked_costs_no_query(seen):
     assert view.queries == 0
     assert imagined.edge is own
     assert torch.equal(imagined.messages, view.messages)
+
+
+def test_numbers_that_are_left_out_are_no_noise():
+    releases = None, Temperature(), Dropout(rate=0.5), GaussianNoise(deviation=0.1)
+    views = [Link(nn.Identity(), nn.Identity(), release=one) for one in releases]
+    assert [one.random for one in views] == [False, False, True, True]
+    assert [one.noisy for one in views] == [False, False, False, True]
+
+
+def test_who_knows_a_temperature_works_with_what_it_flattened(tmp_path):
+    defense = Temperature(temperature=4.0)
+    target = dataclasses.replace(worlds.lenet(), release=defense)
+    for aware in (True, False):
+        threat, roles = PredictionApi(knows="weights", aware=aware), worlds.digits()
+        seen, secret = threat.meet(target, roles, torch.device("cpu"), Cache(tmp_path))
+        view, own = seen.restricted(EVERYTHING), roles.public.images[:20]
+        clean = view.edge(secret.victims.images)
+        told = clean if aware else (clean.log() / 4).softmax(1)
+        assert torch.allclose(view.messages, told, atol=1e-5)
+        # Who does not know it expects plain answers of the service too.
+        assert torch.allclose(view.query(own), view.edge(own), atol=1e-5)
+
+
+@pytest.mark.parametrize("aware", [True, False])
+def test_what_leaves_the_device_does_not_depend_on_who_watches(aware):
+    threat, images = PredictionApi(), worlds.digits().victims.images
+    edge, cloud = threat.parts(worlds.lenet(), worlds.digits().victims.shape)
+    scale = Scale.of(edge(images))
+    for release in (Temperature(temperature=4.0), Dropout(rate=0.5), GaussianNoise(deviation=0.5)):
+        link = Link(edge, cloud, release=release, scale=scale, sends=9, aware=aware)
+        draw = torch.Generator().manual_seed(Seeds(3).integer())
+        assert torch.equal(
+            link.leaving(images, Seeds(3)), release.release(edge(images), scale, draw)
+        )
+    assert torch.equal(
+        dataclasses.replace(link, release=None).leaving(images, Seeds(3)), edge(images)
+    )
+
+
+def test_work_on_other_labels_is_other_work(tmp_path):
+    roles, threat = worlds.digits(), SplitInference(cut="relu2")
+    turned = dataclasses.replace(roles.public, labels=(roles.public.labels + 1) % 10)
+    kept = []
+    for public in (roles.public, turned):
+        some = dataclasses.replace(roles, public=public)
+        seen, _ = threat.meet(worlds.lenet(), some, torch.device("cpu"), Cache(tmp_path))
+        view = seen.restricted(Needs(messages=True, public=True, labels=True))
+        kept.append(view.remember({"work": 1}, lambda view=view: {"labels": view.labels}))
+    assert torch.equal(kept[1]["labels"], turned.labels)

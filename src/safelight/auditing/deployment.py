@@ -35,14 +35,14 @@ def _deployed(setting: Setting, threat: MessageThreat) -> Deployment | None:
     link = Link(edge, cloud, release=target.release, scale=Scale.of(few) if len(few) else UNIT)
     images = torch.cat([roles.victims.images, roles.holdout.images]).to(device)
     labels = torch.cat([roles.victims.labels, roles.holdout.labels]).to(device)
-    sent = link.send(images[:SIZED], Seeds(0, ("size",)))
+    sent = link.leaving(images[:SIZED], Seeds(0, ("size",)))
     answer = cloud(sent[:2])
     if not isinstance(answer, Tensor) or answer.ndim != 2:  # no classifier
         return None
     right = []
     for number, part in enumerate(images.split(500)):
         own = labels[500 * number : 500 * number + len(part)]
-        right.append(cloud(link.send(part, Seeds(0, ("use", str(number))))).argmax(1) == own)
+        right.append(cloud(link.leaving(part, Seeds(0, ("use", str(number))))).argmax(1) == own)
     hits = torch.cat(right)
     return Deployment(
         where=threat.where,
@@ -63,7 +63,7 @@ def _milliseconds(link: Link, images: Tensor) -> float:
     taken = []
     for one in images[: TIMED + 1].split(1):
         began = time.perf_counter()
-        link.send(one, Seeds(0, ("time",)))
+        link.leaving(one, Seeds(0, ("time",)))
         taken.append(time.perf_counter() - began)
     middle = sorted(taken[1:])[len(taken[1:]) // 2]  # the first allocates
     return round(1000 * middle, 3)

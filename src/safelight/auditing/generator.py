@@ -20,7 +20,7 @@ from safelight.record.generator import (
     load_generator_record,
     overall,
 )
-from safelight.record.record import Role, TargetFacts, Verdict
+from safelight.record.record import Control, Role, TargetFacts, Verdict
 from safelight.record.store import Run
 from safelight.stats.seeds import Seeds
 from safelight.threats.released_generator import ReleasedGenerator
@@ -46,7 +46,8 @@ def audit(
         resume: take finished findings from the folder's record where they are the same work.
 
     Raises:
-        RecordError: the folder cannot be written, or holds a run and ``resume`` is not set.
+        RecordError: the folder cannot be written, holds a run and ``resume`` is not set, or holds
+            one of another generator, of other pictures or of other attacks.
     """
     began, spent = time.monotonic(), 0.0
     finished: dict[str, GeneratorFinding] = {}
@@ -55,8 +56,7 @@ def audit(
         old = load_generator_record(run.folder)
         spent = old.seconds
         record = _opening(setting, run)
-        if (old.target, old.roles, old.tests) == (record.target, record.roles, record.tests):
-            finished = {one.id: one for one in old.findings if not one.failed}
+        finished = _still_valid(old, record)
     else:
         run.create()
         run.write("plan.toml", to_toml(setting.plan).encode())
@@ -75,6 +75,18 @@ def audit(
     _save(run, record)
     progress("done", len(setting.pairs), len(setting.pairs))
     return record
+
+
+def _still_valid(old: GeneratorRecord, new: GeneratorRecord) -> dict[str, GeneratorFinding]:
+    """Return the finished findings of an earlier run that are the same work, by id."""
+    finished = {one.id: one for one in old.findings if not one.failed}
+    same = (old.target, old.roles, old.tests) == (new.target, new.roles, new.tests)
+    if finished and not same:
+        raise RecordError(
+            "the generator, the pictures or the number of tests changed since this run was begun, "
+            "so none of its findings can be used; begin a new run with another --out"
+        )
+    return finished
 
 
 def number_of_tests(setting: GeneratorSetting) -> int:
@@ -128,6 +140,8 @@ def _try(
             done = {"failed": reason}
         finding = finding.model_copy(update=done)
     verdict = judge_generator(finding, record.controls[0])
+    if not setting.vouched and verdict.confidence == "high":
+        verdict = verdict.model_copy(update={"confidence": "medium"})
     seconds = round(time.monotonic() - began, 1)
     return finding.model_copy(update={"verdict": verdict, "seconds": seconds})
 
@@ -156,7 +170,7 @@ def _opening(setting: GeneratorSetting, run: Run) -> GeneratorRecord:
         made=MADE,
         sheet_columns=COLUMNS,
         tests=number_of_tests(setting),
-        controls=[blind(bench)],
+        controls=[blind(bench), *_caveat(setting)],
         findings=[],
         components=components,
         plan=setting.plan.model_dump(mode="json", exclude_none=True),
@@ -179,6 +193,21 @@ def _target(setting: GeneratorSetting) -> TargetFacts:
         cut_points={},
         facts=networks.facts,
     )
+
+
+def _caveat(setting: GeneratorSetting) -> list[Control]:
+    """Say so where nothing but the plan tells what the generator was trained on."""
+    if setting.vouched:
+        return []
+    return [
+        Control(
+            name="the training set's hash",
+            question="Is data.private what the generator was trained on?",
+            passed=False,
+            detail=f"{setting.plan.target.weights} holds no hash of its training set, so that the "
+            "plan's word stands for it; no verdict is surer than medium",
+        )
+    ]
 
 
 def _roles(setting: GeneratorSetting) -> list[Role]:

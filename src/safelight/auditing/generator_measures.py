@@ -18,23 +18,15 @@ from safelight.attacks.generator_attack import (
     MemorizedPictures,
     MemoryAttack,
 )
-from safelight.auditing.score_files import ScoreSet
-from safelight.auditing.scores import assess
+from safelight.auditing.scores import assess, sides_of
 from safelight.auditing.sheets import sheet
 from safelight.controls.planted_generator import RecitingDiscriminator, reciting
 from safelight.data.images import ImageSet
 from safelight.metrics import membership
-from safelight.metrics.membership_null import p_values, reach, shuffled, statistics
+from safelight.metrics.membership_null import p_values, shuffled, statistics
 from safelight.metrics.memorization import SAME, likeness_to_claims, nearest, scale
 from safelight.record.generator import Found, Shown, blind_control, reciting_control
-from safelight.record.membership import (
-    ERROR,
-    RATES,
-    SHUFFLES,
-    TESTS,
-    ScoreFile,
-    ScoresRecord,
-)
+from safelight.record.membership import RATES, ScoresRecord
 from safelight.record.membership_audit import correct
 from safelight.record.record import Control, Measurement
 from safelight.record.store import Run
@@ -168,45 +160,16 @@ def checked(claim: MemorizedPictures, shape: tuple[int, int, int]) -> MemorizedP
 
 def _assessed(bench: Bench, attack: GeneratorAttack, values: Array, tests: int) -> ScoresRecord:
     """Measure scores like those of a file; intervals and null allow for the audit's tests."""
-    member, column = bench.secret.member, catalog.name_of(attack)
-    pair = [
-        ScoreSet(
-            values[side],
-            (),
-            ScoreFile(file=name, column=column, count=len(images), sha256=images.sha256()),
-        )
-        for name, side, images in (
-            ("data.private", member, bench.secret.members),
-            ("data.holdout", ~member, bench.secret.others),
-        )
-    ]
+    secret, column = bench.secret, catalog.name_of(attack)
+    sides = sides_of(values, secret.member, secret.members, secret.others, column)
     seed = bench.seeds.child("null", column).integer()
-    scores = assess(pair[0], pair[1], "score", PRIOR, seed)
-    sides = pair[0].scores, pair[1].scores
+    scores = assess(*sides, "score", PRIOR, seed, tests)
     level = bonferroni(LEVEL, tests)
-    null = shuffled(*sides, RATES, SHUFFLES * tests, seed)
-    p, reached = p_values(statistics(*sides, RATES), null), reach(null, ERROR / TESTS / tests)
-    area = membership.auc(*sides, level)
+    area = membership.auc(sides[0].scores, sides[1].scores, level)
     limits = {"low": area.low, "high": area.high, "level": level}
-    auc = scores.auc.model_copy(
-        update={
-            "p": float(p[0]),
-            "reach": float(reached[0]),
-            "measurement": scores.auc.measurement.model_copy(update=limits),
-        }
-    )
-    rates = [
-        one.model_copy(
-            update={
-                "compared": one.compared.model_copy(
-                    update={"p": float(p[place]), "reach": float(reached[place])}
-                )
-            }
-        )
-        for place, one in enumerate(scores.rates, 1)
-    ]
-    finer = {"auc": auc, "rates": rates, "shuffles": SHUFFLES * tests}
-    return correct(scores.model_copy(update=finer), tests)
+    measurement = scores.auc.measurement.model_copy(update=limits)
+    auc = scores.auc.model_copy(update={"measurement": measurement})
+    return correct(scores.model_copy(update={"auc": auc}), tests)
 
 
 def _found(outcome: Outcome, member: Mask, tests: int) -> Found:

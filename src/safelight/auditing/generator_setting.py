@@ -12,12 +12,13 @@ from safelight.attacks.generator_attack import CandidateAttack, GeneratorAttack,
 from safelight.auditing import setting as describe
 from safelight.cache import Cache
 from safelight.data.images import ImageSet
-from safelight.data.roles import deal
+from safelight.data.roles import Roles, deal
 from safelight.errors import DataError, PlanError
 from safelight.plan.plan import DataPlan, Plan
 from safelight.record.membership import FEWEST_SCORES
+from safelight.stats.seeds import Seeds
 from safelight.targets.generators.adversarial import train_generator
-from safelight.targets.generators.defended import GeneratorDefense
+from safelight.targets.generators.defended import GeneratorDefense, train_defended
 from safelight.targets.generators.recipe import GeneratorRecipe
 from safelight.targets.generators.released import ReleasedGenerator as Released
 from safelight.targets.generators.released import load_generator
@@ -26,6 +27,9 @@ from safelight.threats.released_generator import ReleasedGenerator
 #: Own pictures that a distance is scaled by come 50 at a time.
 FEWEST_REFERENCE = 100
 
+#: What a generator's facts call the hash of its training set.
+HASH = "training_set_sha256"
+
 
 class GeneratorOptions(BaseModel):
     """The keys of ``target.options`` where the target is a generator.
@@ -33,7 +37,7 @@ class GeneratorOptions(BaseModel):
     ``recipe``: how it was trained, or is trained here where ``target.weights`` is unset.
     ``candidates``: of the training pictures, so many are asked about. ``twin``: a file of a
     generator that was trained alike on other pictures, or ``train``: train one on as many of the
-    public pictures.
+    public pictures, by the plan's defense if it has one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +63,11 @@ class GeneratorSetting:
     members: ImageSet
     others: ImageSet
     reference: ImageSet
+
+    @property
+    def vouched(self) -> bool:
+        """Whether more than the plan's word says that ``data.private`` is the training set."""
+        return self.plan.target.weights is None or self.networks.facts.get(HASH) is not None
 
 
 def prepare(plan: Plan) -> GeneratorSetting:
@@ -98,12 +107,13 @@ def prepare(plan: Plan) -> GeneratorSetting:
             f"data.public.count to {FEWEST_REFERENCE} or more"
         )
     rows = torch.arange(n)
+    networks = _networks(plan, options, roles.private, device, cache)
     return GeneratorSetting(
         plan=plan,
         device=device,
         pairs=pairs,
-        networks=_networks(plan, options, roles.private, device, cache),
-        twin=_twin(plan, options, roles.private, roles.public, device, cache),
+        networks=networks,
+        twin=_twin(plan, options, networks, roles, device, cache),
         members=roles.private.rows(rows).to(device),
         others=roles.holdout.rows(rows).to(device),
         reference=roles.public.to(device),
@@ -172,11 +182,11 @@ def _networks(
     if plan.defense is not None:
         raise PlanError("a defended generator is trained here; leave out target.weights")
     made = _loaded(plan.target.weights, device)
-    told = made.facts.get("training_set_sha256")
-    if told is not None and told != private.sha256():
+    told, n = made.facts.get(HASH), made.facts.get("n")
+    if told not in (None, private.sha256()) or n not in (None, len(private)):
         raise DataError(
-            f"data.private is not what {plan.target.weights} was trained on "
-            f"({made.facts.get('trained_on', 'other pictures')}); write data as in its training"
+            f"data.private, {len(private)} pictures, is not what {plan.target.weights} was trained "
+            f"on ({made.facts.get('trained_on', 'other pictures')}); write data as in its training"
         )
     return made
 
@@ -184,7 +194,7 @@ def _networks(
 def _trained(
     plan: Plan, recipe: GeneratorRecipe, private: ImageSet, device: torch.device, cache: Cache
 ) -> Released:
-    """Train the plan's generator, by its defense if it has one."""
+    """Train a generator, by the plan's defense if it has one."""
     if plan.defense is None:
         return train_generator(recipe, private, device, cache)
     defense = catalog.build("defense", plan.defense.name, plan.defense.options)
@@ -192,24 +202,34 @@ def _trained(
         raise PlanError(
             f"{plan.defense.name} trains no generator; take dp_gan or dp_merf as the defense"
         )
-    return defense.train(private, recipe, device)
+    return train_defended(defense, recipe, private, device, cache)
 
 
 def _twin(
     plan: Plan,
     options: GeneratorOptions,
-    private: ImageSet,
-    public: ImageSet,
+    networks: Released,
+    roles: Roles,
     device: torch.device,
     cache: Cache,
 ) -> Released | None:
-    if options.twin is None:
+    """Return the generator that was trained alike on other pictures, if the plan asks for one."""
+    private, public = roles.private, roles.public
+    if options.twin is None or private is None:
         return None
     if options.twin != "train":
-        return _loaded(options.twin, device)
-    recipe = options.recipe
-    if recipe is None and plan.target.weights is not None:
-        recipe = _recipe_of(_loaded(plan.target.weights, device).facts)
+        made = _loaded(options.twin, device)
+        if made.facts.get(HASH) == private.sha256():
+            raise DataError(
+                f"{options.twin} was trained on data.private itself; give a twin of other pictures"
+            )
+        return made
+    if "privacy" in networks.facts and plan.defense is None:
+        raise PlanError(
+            f"{plan.target.weights} was trained by a defense, and a twin trained here would have "
+            "none; set target.options.twin to the file of one that was trained alike"
+        )
+    recipe = options.recipe or _recipe_of(networks.facts)
     if recipe is None:
         raise PlanError(
             "a twin is trained as the generator was, and nothing says how; set "
@@ -222,7 +242,10 @@ def _twin(
         )
     # The last ones: the first may stay pictures that nobody trained on.
     rows = torch.arange(len(public) - len(private), len(public))
-    return train_generator(recipe, public.rows(rows), device, cache)
+    if plan.defense is not None:  # noise that both have in common would be none between them
+        seed = Seeds(recipe.seed, ("twin",)).integer()
+        recipe = recipe.model_copy(update={"seed": seed})
+    return _trained(plan, recipe, public.rows(rows), device, cache)
 
 
 def _recipe_of(facts: dict[str, Any]) -> GeneratorRecipe | None:

@@ -11,14 +11,13 @@ from torch import Tensor
 
 from safelight import catalog
 from safelight.attacks.membership.attack import MembershipAttack, MembershipScores
-from safelight.auditing.score_files import ScoreSet
-from safelight.auditing.scores import assess
+from safelight.auditing.scores import assess, sides_of
 from safelight.bounds.dp_region import gaussian_with, largest_tpr, region
 from safelight.bounds.rero import ApproximateDP
 from safelight.data.images import ImageSet
 from safelight.metrics import membership as metric
-from safelight.metrics.membership_null import p_values, reach, shuffled, statistics
-from safelight.record.membership import ERROR, RATES, SHUFFLES, TESTS, ScoreFile, ScoresRecord
+from safelight.metrics.membership_null import p_values, shuffled, statistics
+from safelight.record.membership import RATES, ScoresRecord
 from safelight.record.membership_audit import (
     EXPOSED,
     Calls,
@@ -98,40 +97,10 @@ def _assessed(
     bench: Bench, attack: MembershipAttack, claim: MembershipScores, tries: int
 ) -> ScoresRecord:
     """Measure scores like those of a file; the null is finer where several attacks are tried."""
-    member, column = bench.secret.member, catalog.name_of(attack)
-    pair = [
-        ScoreSet(
-            claim.scores[side],
-            (),
-            ScoreFile(
-                file=f"data.{name}", column=column, count=len(images), sha256=images.sha256()
-            ),
-        )
-        for name, side, images in (
-            ("private", member, bench.members),
-            ("holdout", ~member, bench.others),
-        )
-    ]
+    column = catalog.name_of(attack)
+    sides = sides_of(claim.scores, bench.secret.member, bench.members, bench.others, column)
     seed = bench.seeds.child("null", column).integer()
-    scores = assess(pair[0], pair[1], "score", PRIOR, seed)
-    if tries == 1:
-        return scores
-    sides = pair[0].scores, pair[1].scores
-    null = shuffled(*sides, RATES, SHUFFLES * tries, seed)
-    p, reached = p_values(statistics(*sides, RATES), null), reach(null, ERROR / TESTS / tries)
-    rates = [
-        one.model_copy(
-            update={
-                "compared": one.compared.model_copy(
-                    update={"p": float(p[place]), "reach": float(reached[place])}
-                )
-            }
-        )
-        for place, one in enumerate(scores.rates, 1)
-    ]
-    auc = scores.auc.model_copy(update={"p": float(p[0]), "reach": float(reached[0])})
-    finer = {"auc": auc, "rates": rates, "shuffles": SHUFFLES * tries}
-    return correct(scores.model_copy(update=finer), tries)
+    return correct(assess(*sides, "score", PRIOR, seed, tries), tries)
 
 
 def _calls(claim: MembershipScores, member: NDArray[np.bool_]) -> Calls | None:

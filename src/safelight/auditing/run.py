@@ -331,7 +331,7 @@ def _identity(setting: Setting, target: TargetFacts) -> dict[str, Any]:
         "weights": target.weights_sha256,
         "network": repr(setting.target.model),
         "source": source_of(*layers, rank, ssim),
-        "roles": [images.sha256() for _, images in setting.roles.items()],
+        "roles": [images.labeled_sha256() for _, images in setting.roles.items()],
         "release": repr(setting.target.release),
         "versions": [metadata.version("safelight"), torch.__version__, str(setting.device)],
     }

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.auditing.score_files import ScoreSet
+from safelight.data.images import ImageSet
 from safelight.metrics import membership
 from safelight.metrics.membership_null import p_values, planted, reach, shuffled, statistics
 from safelight.record.membership import (
@@ -20,6 +21,7 @@ from safelight.record.membership import (
     Compared,
     Kind,
     Rate,
+    ScoreFile,
     ScoresRecord,
     judge,
     planted_control,
@@ -36,9 +38,17 @@ CORNERS = 400
 
 
 def assess(
-    members: ScoreSet, nonmembers: ScoreSet, kind: Kind, prior: float, seed: int = 0
+    members: ScoreSet,
+    nonmembers: ScoreSet,
+    kind: Kind,
+    prior: float,
+    seed: int = 0,
+    tests: int = 1,
 ) -> ScoresRecord:
     """Measure how well the scores tell members from non-members, and judge it.
+
+    With several ``tests``, all that is compared with the null is fine enough for ``correct`` to
+    multiply the p-values afterwards, which is left to the caller.
 
     Args:
         members: scores of the training set, higher for members.
@@ -46,12 +56,15 @@ def assess(
         kind: what the numbers were in the files.
         prior: share of members among those whom an attacker would ask about, in (0, 1).
         seed: of the shuffles and the planted leaks; the same seed gives the same verdict.
+        tests: sets of scores that are judged together, this one among them.
     """
     inside, outside = members.scores, nonmembers.scores
     fewer, root = min(inside.size, outside.size), Seeds(seed)
     found = statistics(inside, outside, RATES)
-    null = shuffled(inside, outside, RATES, SHUFFLES, root.child("shuffles").integer())
-    reached, p = reach(null, ERROR / TESTS), p_values(found, null)
+    # p = 1 / (1 + shuffles) must be within reach of ERROR / TESTS after it is multiplied by tests.
+    shuffles = SHUFFLES * tests
+    null = shuffled(inside, outside, RATES, shuffles, root.child("shuffles").integer())
+    reached, p = reach(null, ERROR / TESTS / tests), p_values(found, null)
     auc = Compared(
         measurement=_measured(membership.auc(inside, outside, LEVEL), fewer, 0.5),
         reach=float(reached[0]),
@@ -62,7 +75,7 @@ def assess(
         for place, fpr in enumerate(RATES)
     ]
     controls = [_planted(inside, outside, reached, root.child("planted").integer())]
-    reversed_p = _reversed(inside, outside, root.child("reversed").integer())
+    reversed_p = _reversed(inside, outside, shuffles, root.child("reversed").integer())
     advantage = membership.advantage(inside, outside, LEVEL)
     return ScoresRecord(
         verdict=judge(auc, rates, controls, reversed_p),
@@ -75,11 +88,23 @@ def assess(
         advantage=_measured(advantage, fewer, 0.0),
         rates=rates,
         controls=controls,
-        shuffles=SHUFFLES,
+        shuffles=shuffles,
         roc=_corners(membership.roc(inside, outside)),
         safelight=importlib.metadata.version("safelight"),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def sides_of(
+    scores: Array, member: NDArray[np.bool_], members: ImageSet, others: ImageSet, column: str
+) -> tuple[ScoreSet, ScoreSet]:
+    """Return an attack's scores [candidates] as those of members and of others, for ``assess``."""
+
+    def side(name: str, rows: NDArray[np.bool_], images: ImageSet) -> ScoreSet:
+        origin = ScoreFile(file=name, column=column, count=len(images), sha256=images.sha256())
+        return ScoreSet(scores[rows], (), origin)
+
+    return side("data.private", member, members), side("data.holdout", ~member, others)
 
 
 def _rate(
@@ -119,10 +144,10 @@ def _planted(inside: Array, outside: Array, reached: Array, seed: int) -> Contro
     return planted_control(hits, clopper_pearson(hits, PLANTED_DRAWS, LEVEL)[0])
 
 
-def _reversed(inside: Array, outside: Array, seed: int) -> float:
+def _reversed(inside: Array, outside: Array, shuffles: int, seed: int) -> float:
     """Test the scores upside down: the smallest p-value of a leak of the opposite meaning."""
     found = statistics(-inside, -outside, RATES)
-    return float(p_values(found, shuffled(-inside, -outside, RATES, SHUFFLES, seed)).min())
+    return float(p_values(found, shuffled(-inside, -outside, RATES, shuffles, seed)).min())
 
 
 def _corners(curve: membership.Roc) -> list[tuple[float, float]]:

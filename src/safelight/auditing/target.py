@@ -81,8 +81,8 @@ def defended(
     recipe, private = plan.target.fit, roles.private
     fresh: Any = same_structure(blank.model, recipe.seed)
     model = defense.prepared(fresh, private.shape)
-    key = {"defense": repr(defense), "recipe": recipe.model_dump(), "data": private.sha256()}
-    key |= {"layers": repr(model), "torch": torch.__version__}
+    key = {"defense": repr(defense), "recipe": recipe.model_dump(), "layers": repr(model)}
+    key |= {"data": private.labeled_sha256(), "torch": torch.__version__}
 
     def make() -> dict[str, Tensor]:
         defense.train(model, private, recipe)

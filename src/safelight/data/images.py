@@ -85,5 +85,11 @@ class ImageSet:
         return [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pixels]
 
     def sha256(self) -> str:
-        """Return one hash of the set, whatever its order."""
+        """Return one hash of the pictures, whatever their order; see ``labeled_sha256``."""
         return hashlib.sha256("".join(sorted(self.content_hashes())).encode()).hexdigest()
+
+    def labeled_sha256(self) -> str:
+        """Return one hash of the pictures with their labels, whatever their order."""
+        pairs = zip(self.content_hashes(), self.labels.tolist(), strict=True)
+        text = "".join(sorted(f"{one} {label} " for one, label in pairs))
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import pydantic
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,6 @@ from safelight.data.augment import augmented
 from safelight.data.images import ImageSet
 from safelight.defenses.dp_sgd import epsilon_of, noise_for
 from safelight.errors import LoadError, PlanError
-from safelight.stats.seeds import Seeds
 from safelight.targets.generators.adversarial import (
     Average,
     Draw,
@@ -23,7 +23,15 @@ from safelight.targets.generators.adversarial import (
     networks_of,
     optimizers,
 )
-from safelight.targets.generators.defended import GeneratorDefense, given_out
+from safelight.targets.generators.defended import (
+    NEIGHBORS,
+    GeneratorDefense,
+    check_seed,
+    gaussian,
+    given_out,
+    hidden,
+    secret_draw,
+)
 from safelight.targets.generators.generator import Generator
 from safelight.targets.generators.recipe import GeneratorRecipe
 from safelight.targets.generators.released import ReleasedGenerator
@@ -43,9 +51,10 @@ class DPGAN(GeneratorDefense):
     its gradient, R1 penalty included, is taken by itself and clipped, and the sum is noised. A
     batch without pictures is noise alone, and counts.
 
-    The guarantee is for one picture added or removed, and for whoever does not know the recipe's
-    seed, which draws the noise: take a long random one; it and the training set's hash are left
-    out of the facts. It does not count what choosing the recipe on the same pictures gives away.
+    The guarantee is for one picture replaced by an empty one, which leaves n known, and for
+    whoever does not know the recipe's seed, which draws the noise: take a random one of 63 bits;
+    it and the training set's hash are left out of the facts. It does not count what choosing the
+    recipe on the same pictures gives away.
 
     Attributes:
         epsilon: to be reached at the end, from which the noise follows.
@@ -98,13 +107,13 @@ class DPGAN(GeneratorDefense):
 
         Raises:
             LoadError: a network mixes pictures of a batch.
-            PlanError: the batch is larger than the training set, delta is too large for it, or
-                the recipe asks for bfloat16 or for statistics of batches.
+            PlanError: the batch is larger than the training set, delta is too large for it, the
+                seed is short, or the recipe asks for bfloat16 or for statistics of batches.
             DataError: the pictures have another size than the recipe makes.
         """
         facts = facts_of(recipe, images)
         facts["privacy"] = self.privacy(len(images), recipe)
-        generator, judge = (one.to(device) for one in networks_of(recipe, images))
+        generator, judge = (one.to(device) for one in networks_of(hidden(recipe), images))
         assert isinstance(generator, Generator)  # noqa: S101 - for the type
         self._check(recipe, generator, judge, images)
         average = self._run(images, recipe, generator.train(), judge.train(), facts["privacy"])
@@ -116,8 +125,10 @@ class DPGAN(GeneratorDefense):
         ``epsilon`` is None where the noise is too little to promise anything.
 
         Raises:
-            PlanError: the batch is larger than the training set, or delta is too large for it.
+            PlanError: the batch is larger than the training set, delta is too large for it, or
+                the seed is short.
         """
+        check_seed(recipe)
         if recipe.batch_size > n:
             raise PlanError(
                 f"batches of {recipe.batch_size} cannot be drawn from {n} pictures; lower "
@@ -141,7 +152,7 @@ class DPGAN(GeneratorDefense):
             "sampling rate": rate,
             "steps": steps,
             "accountant": "PRV",
-            "neighbors": "one picture added or removed",
+            "neighbors": NEIGHBORS,
             "covers": "generator and discriminator",
             "opacus": metadata.version("opacus"),
         }
@@ -180,14 +191,12 @@ class DPGAN(GeneratorDefense):
         pictures, labels = images.images.to(device) * 2 - 1, images.labels.to(device)
         # No labels: how frequent the classes are is private, and generated ones are even.
         draw = Draw(recipe, generator.c_dim, None, device)
-        # Not the sampling's stream: a noise that repeats its numbers is none.
-        seed = Seeds(recipe.seed, ("privacy",)).integer()
-        noise = torch.Generator(device).manual_seed(seed)
+        coin, noise = secret_draw(recipe, "coins"), secret_draw(recipe, "noise")
         average = Average(generator, recipe.ema)
         own, its = optimizers(recipe, generator, judge)
         for step in range(recipe.steps):
-            coins = torch.rand(len(images), generator=draw.order) < privacy["sampling rate"]
-            rows = coins.nonzero()[:, 0].to(device)
+            heads = coin.random(len(images)) < privacy["sampling rate"]
+            rows = torch.from_numpy(heads.nonzero()[0]).to(device)
             real = augmented(pictures[rows], recipe.flip, recipe.shift, draw.order)
             penalty = recipe.r1 * recipe.r1_every if step % recipe.r1_every == 0 else 0.0
             loss = _real_loss(judge, penalty)
@@ -248,12 +257,16 @@ class DPGAN(GeneratorDefense):
         return {name: torch.einsum("n,n...->...", factor, one) for factor, (name, one) in pairs}
 
     def _add(
-        self, network: nn.Module, summed: Weights, noise: float, size: int, draw: torch.Generator
+        self,
+        network: nn.Module,
+        summed: Weights,
+        noise: float,
+        size: int,
+        draw: np.random.Generator,
     ) -> None:
         """Add ``(summed + N(0, (noise clip)^2 I)) / size`` to the gradients of a network."""
         for name, one in network.named_parameters():
-            drawn = torch.randn(one.shape, generator=draw, device=one.device)
-            own = (summed[name] + noise * self.clip * drawn) / size
+            own = (summed[name] + noise * self.clip * gaussian(one, draw)) / size
             one.grad = own if one.grad is None else one.grad + own
 
     def _guide(
@@ -263,7 +276,7 @@ class DPGAN(GeneratorDefense):
         draw: Draw,
         recipe: GeneratorRecipe,
         noise: float,
-        source: torch.Generator,
+        source: np.random.Generator,
     ) -> None:
         """Set the generator's gradients."""
         if self.scope == "discriminator":

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import pydantic
 import torch
 from scipy.optimize import brentq
@@ -15,7 +16,15 @@ from safelight.data.images import ImageSet
 from safelight.errors import PlanError
 from safelight.stats.seeds import Seeds
 from safelight.targets.generators.adversarial import Average, Draw, facts_of, networks_of
-from safelight.targets.generators.defended import GeneratorDefense, given_out
+from safelight.targets.generators.defended import (
+    NEIGHBORS,
+    GeneratorDefense,
+    check_seed,
+    gaussian,
+    given_out,
+    hidden,
+    secret_draw,
+)
 from safelight.targets.generators.generator import Generator
 from safelight.targets.generators.recipe import GeneratorRecipe
 from safelight.targets.generators.released import ReleasedGenerator
@@ -36,9 +45,9 @@ class DPMERF(GeneratorDefense):
     cost nothing. What a mean of features cannot tell apart, the generator cannot learn: its
     pictures are blurred.
 
-    The guarantee is for one picture added or removed, and for whoever does not know the recipe's
-    seed, which draws the noise: take a long random one; it and the training set's hash are left
-    out of the facts.
+    The guarantee is for one picture replaced by an empty one, which leaves n known, and for
+    whoever does not know the recipe's seed, which draws the noise: take a random one of 63 bits;
+    it and the training set's hash are left out of the facts.
 
     Attributes:
         epsilon: of the release, from which the noise follows.
@@ -85,16 +94,16 @@ class DPMERF(GeneratorDefense):
             hash.
 
         Raises:
-            PlanError: delta is too large for the pictures.
+            PlanError: delta is too large for the pictures, or the seed is short.
             DataError: the pictures have another size than the recipe makes.
         """
         facts = facts_of(recipe, images)
         facts["privacy"] = self.privacy(len(images), recipe)
-        generator = networks_of(recipe, images)[0].to(device)
+        generator = networks_of(hidden(recipe), images)[0].to(device)
         seeds = Seeds(recipe.seed, ("mean embedding",))
         embed = self.embedding(images.shape, seeds.child("frequencies"), device)
         classes = generator.c_dim or 1
-        noise = torch.Generator(device).manual_seed(seeds.child("privacy").integer())
+        noise = secret_draw(recipe, "noise")
         sums = self.release(images, embed, classes, facts["privacy"]["noise"], noise)
         average = self._match(sums, embed, generator.train(), recipe)
         return ReleasedGenerator(average.network, None, given_out(facts))
@@ -103,9 +112,9 @@ class DPMERF(GeneratorDefense):
         """Return what training on ``n`` pictures promises, whatever the recipe.
 
         Raises:
-            PlanError: delta is too large for the pictures.
+            PlanError: delta is too large for the pictures, or the recipe's seed is short.
         """
-        del recipe
+        check_seed(recipe)
         if self.delta >= 1 / n:
             raise PlanError(
                 f"delta = {self.delta:g} allows giving away a picture of {n} whole; set it below "
@@ -118,7 +127,7 @@ class DPMERF(GeneratorDefense):
             "noise": noise,
             "releases": 1,
             "accountant": "exact, of one Gaussian release",
-            "neighbors": "one picture added or removed",
+            "neighbors": NEIGHBORS,
             "covers": "generator",
         }
 
@@ -137,12 +146,12 @@ class DPMERF(GeneratorDefense):
         embed: "Embedding",
         classes: int,
         noise: float,
-        draw: torch.Generator,
+        draw: np.random.Generator,
     ) -> Tensor:
         """Return the noisy sums of features [classes, features + 1]: all that is ever read.
 
-        One picture adds one row of norm sqrt(1 + counting^2) to one class, which is the
-        sensitivity.
+        One picture adds one row of norm sqrt(1 + counting^2) to one class, and an empty one adds
+        nothing: this is the sensitivity.
         """
         device = embed.frequencies.device
         sums = torch.zeros(classes, self.features + 1, device=device)
@@ -151,8 +160,7 @@ class DPMERF(GeneratorDefense):
             rows = labels.to(device) if classes > 1 else torch.zeros_like(labels, device=device)
             sums.index_add_(0, rows, embed(pictures.to(device)))
         sensitivity = math.sqrt(1 + self.counting**2)
-        drawn = torch.randn(sums.shape, generator=draw, device=device)
-        return sums + noise * sensitivity * drawn
+        return sums + noise * sensitivity * gaussian(sums, draw)
 
     def _match(
         self, sums: Tensor, embed: "Embedding", generator: Generator, recipe: GeneratorRecipe

@@ -19,6 +19,7 @@ from safelight.data.augment import augmented
 from safelight.data.images import ImageSet
 from safelight.errors import LoadError, PlanError
 from safelight.plan.plan import FitPlan
+from safelight.stats.seeds import Seeds
 from safelight.targets.target import Normalized
 
 if TYPE_CHECKING:
@@ -187,8 +188,9 @@ class DPSGD:
                 own, recipe.learning_rate, self.momentum, weight_decay=recipe.weight_decay
             )
         device = own[0].device
-        # Not the order's stream: a noise that repeats the sampling's numbers is none.
-        draw = torch.Generator(device).manual_seed(recipe.seed + 2**32)
+        # Not the coins' stream: noise that repeats their numbers is not independent of them. (Of
+        # any seed torch's generator on the CPU reads 32 bits, so that a sum would not do.)
+        draw = torch.Generator(device).manual_seed(Seeds(recipe.seed, ("noise",)).integer())
         given = {"noise_multiplier": noise, "generator": draw}
         given["expected_batch_size"] = recipe.batch_size
         if self.clipping == "per layer":

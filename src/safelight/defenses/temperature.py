@@ -10,11 +10,11 @@ from torch import Tensor
 from safelight.catalog import Reference
 from safelight.defenses.rounding import SHOKRI_2017
 from safelight.errors import PlanError
-from safelight.targets.release import Release, Scale
+from safelight.targets.release import Scale, Undoable
 
 
 @dataclass(frozen=True, kw_only=True)
-class Temperature(Release):
+class Temperature(Undoable):
     """Divide the logits by a temperature before the softmax whose probabilities leave.
 
     The order of the classes stays, and so do the ratios: at full precision who knows the
@@ -48,3 +48,7 @@ class Temperature(Release):
             )
         flat = (messages.clamp_min(1e-30).log() / self.temperature).softmax(1)
         return flat if self.decimals is None else flat.round(decimals=self.decimals)
+
+    def undone(self, messages: Tensor) -> Tensor:
+        """Return softmax(T log(q)) of flat probabilities q [n, classes]: p, but for rounding."""
+        return (self.temperature * messages.clamp_min(1e-30).log()).softmax(1)

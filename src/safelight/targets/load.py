@@ -106,7 +106,8 @@ def _train(
         facts.update(fit(model, private, plan.fit))
         return {name: value.cpu() for name, value in model.network.state_dict().items()}
 
-    key = {"target": plan.model_dump(), "data": private.sha256(), "torch": torch.__version__}
+    data = private.labeled_sha256()
+    key = {"target": plan.model_dump(), "data": data, "torch": torch.__version__}
     source = source_of(fit, type(model.network), *(type(one) for one in model.network.modules()))
     key["layers"] = repr(model.network)
     _fill(model.network, cache.tensors(key, source, make), "the cache")

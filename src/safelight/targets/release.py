@@ -7,22 +7,30 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+#: How far a sum of probabilities may be from one; rounding in float32 stays far below.
+TO_ONE = 1e-4
+
 
 @dataclass(frozen=True)
 class Scale:
     """How large messages are, measured on public pictures; defenses count in these units.
 
-    ``deviation``, ``low`` and ``high`` are over all numbers of all messages together.
+    ``deviation``, ``low`` and ``high`` are over all numbers of all messages together. ``simplex``:
+    each message is a vector of probabilities.
     """
 
     deviation: float
     low: float
     high: float
+    simplex: bool = False
 
     @classmethod
     def of(cls, messages: Tensor) -> "Scale":
         """Measure messages [n, ...]."""
-        return cls(float(messages.std()), float(messages.min()), float(messages.max()))
+        low = float(messages.min())
+        simplex = messages.ndim == 2 and low >= 0
+        simplex = simplex and float((messages.sum(1) - 1).abs().max()) < TO_ONE
+        return cls(float(messages.std()), low, float(messages.max()), simplex)
 
 
 #: Of messages that are measured in units of their own.
@@ -48,3 +56,11 @@ class Release(abc.ABC):
             scale: of the undefended messages.
             draw: the source of chance, on the CPU.
         """
+
+
+class Undoable(Release):
+    """A defense that who knows it takes back, but for what it rounded."""
+
+    @abc.abstractmethod
+    def undone(self, messages: Tensor) -> Tensor:
+        """Return what the device computed, as far as messages [n, ...] that left tell it."""

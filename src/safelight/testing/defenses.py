@@ -1,5 +1,7 @@
 """The contracts of defenses that train: a classifier for a message, or a generator."""
 
+import dataclasses
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -7,13 +9,16 @@ import torch
 
 from safelight import catalog
 from safelight.auditing.target import Defense
+from safelight.cache import Cache
 from safelight.data.images import ImageSet
 from safelight.errors import PlanError
 from safelight.plan.plan import FitPlan
+from safelight.stats.seeds import Seeds
 from safelight.targets.classifiers.lenet import LeNet
-from safelight.targets.generators.defended import GeneratorDefense
+from safelight.targets.generators.adversarial import networks_of
+from safelight.targets.generators.defended import GeneratorDefense, train_defended
 from safelight.targets.generators.recipe import GeneratorRecipe
-from safelight.targets.generators.released import ReleasedGenerator
+from safelight.targets.generators.released import ReleasedGenerator, tensors_of
 from safelight.targets.release import Release
 from safelight.targets.target import Normalized
 from safelight.testing import worlds
@@ -90,6 +95,50 @@ class GeneratorDefenseContract(_Named):
         facts = self.trained().facts
         assert "seed" not in facts["recipe"]
         assert "training_set_sha256" not in facts
+
+    def test_a_seed_that_can_be_guessed_is_refused(self) -> None:
+        """Whoever has it subtracts the noise."""
+        short = self.recipe.model_copy(update={"seed": 2**32 - 1})
+        with pytest.raises(PlanError, match="a short one can be guessed"):
+            self.defense.privacy(len(self.images), short)
+        with pytest.raises(PlanError, match="a short one can be guessed"):
+            self.defense.train(self.images, short, torch.device("cpu"))
+
+    def test_more_bits_draw_the_noise_than_can_be_tried(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Seeds that share 32 bits: all that torch's generator on the CPU reads of any."""
+        kept, made = Seeds.integer, []
+        for high in (0, 2**50):
+            monkeypatch.setattr(Seeds, "integer", lambda own, high=high: kept(own) % 2**32 + high)
+            made.append(tensors_of(self.trained()))
+        assert any(not torch.equal(one, made[1][name]) for name, one in made[0].items())
+
+    def test_first_weights_do_not_show_the_seed(self) -> None:
+        """Half of its bits would be found by trying which networks it starts from."""
+        still = self.recipe.model_copy(update={"steps": 1, "learning_rate": 1e-12})
+        made = self.defense.train(self.images, still, torch.device("cpu")).generator
+        shown = networks_of(still, self.images)[0]
+        pairs = zip(made.parameters(), shown.parameters(), strict=True)
+        assert not all(torch.allclose(one, other, atol=1e-6) for one, other in pairs)
+
+    def test_says_that_the_number_of_pictures_is_known(self) -> None:
+        """The sampling rate and the bar for delta stand on it."""
+        assert "leaves n known" in self.trained().facts["privacy"]["neighbors"]
+
+    def test_from_the_cache_it_is_the_same(self, tmp_path: Path) -> None:
+        """Trained once, with the same facts; other pictures are trained on anew."""
+        cpu, cache = torch.device("cpu"), Cache(tmp_path)
+        made = [train_defended(self.defense, self.recipe, self.images, cpu, cache) for _ in "ab"]
+        for one in made:
+            assert one.facts == self.trained().facts
+            own, given = tensors_of(one), tensors_of(self.trained())
+            assert own.keys() == given.keys()
+            assert all(torch.equal(own[name], given[name]) for name in own)
+        assert len(list(tmp_path.iterdir())) == 1
+        turned = dataclasses.replace(self.images, images=self.images.images.flip(-1))
+        train_defended(self.defense, self.recipe, turned, cpu, cache)
+        assert len(list(tmp_path.iterdir())) == 2
 
     def test_a_delta_that_promises_nothing_is_refused(self) -> None:
         """One picture in n may then be published as it is."""

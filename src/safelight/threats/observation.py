@@ -12,7 +12,7 @@ from safelight.cache import Cache, source_of
 from safelight.data.images import ImageSet
 from safelight.errors import AccessError
 from safelight.stats.seeds import Seeds
-from safelight.targets.release import UNIT, Release, Scale
+from safelight.targets.release import UNIT, Release, Scale, Undoable
 from safelight.targets.untrained import OtherStructure, same_structure
 
 
@@ -63,13 +63,31 @@ class Link:
         """Whether two sends of one picture differ."""
         return self.release is not None and self.release.random
 
-    @torch.no_grad()
-    def send(self, images: Tensor, seeds: Seeds) -> Tensor:
-        """Return the mean message of ``sends`` sends: noise averages out as 1 / sqrt(sends).
+    @property
+    def noisy(self) -> bool:
+        """Whether numbers carry noise, rather than some of them being left out at random."""
+        return self.release is not None and self.release.random and not self.release.hides
 
-        Where the defense removes numbers and the adversary knows, the mean of those that came.
+    @torch.no_grad()
+    def computed(self, images: Tensor) -> Tensor:
+        """Return the undefended messages of pictures [n, c, h, w]."""
+        return torch.cat([self.edge(part) for part in images.split(500)])
+
+    def leaving(self, images: Tensor, seeds: Seeds) -> Tensor:
+        """Return what leaves the device when pictures [n, c, h, w] are sent once."""
+        messages = self.computed(images)
+        if self.release is None:
+            return messages
+        draw = torch.Generator().manual_seed(seeds.integer())
+        return self.release.release(messages, self.scale, draw)
+
+    def send(self, images: Tensor, seeds: Seeds) -> Tensor:
+        """Return what the adversary works with: the mean message of ``sends`` sends.
+
+        Noise averages out as 1 / sqrt(sends). Who knows the defense takes the mean of the numbers
+        that came where it removes some, and undoes what can be undone.
         """
-        messages = torch.cat([self.edge(part) for part in images.split(500)])
+        messages = self.computed(images)
         if self.release is None:
             return messages
         draw = torch.Generator().manual_seed(seeds.integer())
@@ -78,7 +96,10 @@ class Link:
             heard = self.release.release(messages, self.scale, draw)
             total += heard
             came += self.informative(heard)
-        return total / came.clamp_min(1)
+        mean = total / came.clamp_min(1)
+        if self.aware and isinstance(self.release, Undoable):
+            return self.release.undone(mean)
+        return mean
 
     def informative(self, messages: Tensor) -> Tensor:
         """Return 1 where a number says something to the adversary, 0 where it was removed."""
@@ -142,6 +163,11 @@ class SplitObservation:
     def random(self) -> bool:
         """Whether two sends of one picture differ."""
         return self._sight.link.random
+
+    @property
+    def noisy(self) -> bool:
+        """Whether numbers carry noise, rather than some of them being left out at random."""
+        return self._sight.link.noisy
 
     @property
     def scale(self) -> Scale:
@@ -315,11 +341,11 @@ def observe(
 
 
 def _fingerprint(link: Link, public: ImageSet) -> str:
-    """Hash what the adversary's own work depends on: both parts of the model, and pictures.
+    """Hash what the adversary's own work depends on: both parts of the model, labeled pictures.
 
     Equal weights do not make equal edges (normalization, activations), so a few messages count.
     """
-    digest = hashlib.sha256(public.sha256().encode())
+    digest = hashlib.sha256(public.labeled_sha256().encode())
     deployed = (link.structure, link.release, link.scale, link.sends, link.aware)
     digest.update(str(deployed).encode())
     for part in (link.edge, link.cloud):

@@ -56,6 +56,17 @@ class GeneratorSamples(MemoryAttack):
         """Made pictures, and own ones."""
         return GeneratorNeeds(samples=True, reference=True)
 
+    def unfit(self, seen: GeneratorObservation) -> str:
+        """A crowd is of other made pictures."""
+        del seen
+        fewest = max(self.crowd + 1, self.merged)
+        if self.samples < fewest:
+            return (
+                f"{self.samples} made pictures hold no crowd of {fewest}; set samples to {fewest} "
+                "or more"
+            )
+        return ""
+
     def run(self, seen: GeneratorObservation, rng: Seeds) -> MemorizedPictures:
         """Rank made pictures by how they crowd, and claim the centers."""
         made = seen.samples(self.samples, rng)

@@ -22,6 +22,7 @@ from safelight.attacks.inversion.gradient import (
     Imitation,
     Spread,
     asked_shadows,
+    in_logs,
     read,
     recognized,
 )
@@ -123,7 +124,7 @@ class AlignedTemplate(InversionAttack):
         )
         network.eval().requires_grad_(False)
         moved, gate = _choice(network, models[-1], common)
-        heard = read(seen.messages)
+        heard = read(seen.messages, in_logs(seen))
         classes = recognized(seen, seen.messages)
         if moved:
             heard = Spread.of(heard, classes, common).carry(heard, classes, common)

@@ -1,6 +1,7 @@
 """Gradient reconstruction: search for the picture to which a shadow gives the victim's answer."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
@@ -122,22 +123,39 @@ def asked_shadows(
         edge = imitation.train(seen, rows[~own].sort().values, seeds.child("shadow", str(fold)))
         pictures = seen.public.images[rows[own].to(seen.public.images.device)]
         messages = seen.imagine(edge).query(pictures)
-        asked.append(Asked(edge, read(messages), recognized(seen, messages), pictures))
+        answers = read(messages, in_logs(seen))
+        asked.append(Asked(edge, answers, recognized(seen, messages), pictures))
     return asked
 
 
-def read(messages: Tensor) -> Tensor:
-    """Return answers [n, d] on a scale on which they vary evenly: of probabilities, logarithms.
+def in_logs(seen: SplitObservation) -> bool:
+    """Return whether all answers are to be read as logarithms: probabilities without noise.
 
-    Classes whose probability was removed, or rounded to zero, share what is left to one.
+    What is added to a probability is as large beside a small one, whose logarithm is then noise.
+    Undefended messages decide, for all pictures at once: rounded ones may sum to anything.
+    """
+    return seen.scale.simplex and not seen.noisy
+
+
+def read(messages: Tensor, logs: bool) -> Tensor:
+    """Return answers [n, d] on a scale on which they vary evenly: as they are, or centered logs.
+
+    Of logarithms, classes whose probability was removed or rounded to zero share what is left to
+    one; none of them gets more than the least likely class that came.
+
+    Args:
+        messages: [n, ...].
+        logs: see ``in_logs``.
     """
     flat = messages.flatten(1).float()
-    if flat.min() < 0 or flat.sum(1).max() > 1.01 or flat.shape[1] < 2:
+    if not logs:
         return flat
     none = flat <= 0
-    left = (1 - flat.sum(1, keepdim=True)).clamp_min(1e-6) / none.sum(1, keepdim=True).clamp_min(1)
-    logs = torch.where(none, left, flat).clamp_min(1e-30).log()
-    return logs - logs.mean(1, keepdim=True)
+    left = (1 - flat.clamp_min(0).sum(1, keepdim=True)).clamp_min(1e-6)
+    left = left / none.sum(1, keepdim=True).clamp_min(1)
+    left = left.minimum(flat.masked_fill(none, math.inf).amin(1, keepdim=True))
+    told = torch.where(none, left, flat).clamp_min(1e-30).log()
+    return told - told.mean(1, keepdim=True)
 
 
 @torch.no_grad()
@@ -306,7 +324,7 @@ class Gradient(InversionAttack):
         unit = float(answers.var()) + 1e-12
         edge = edge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         parts = zip(begun.split(self.batch_size), answers.split(self.batch_size), strict=True)
-        return torch.cat([self._descend(edge, x, z, unit) for x, z in parts])
+        return torch.cat([self._descend(edge, x, z, unit, in_logs(seen)) for x, z in parts])
 
     def _begun(self, seen: SplitObservation, said: Tensor, rng: Seeds) -> Tensor:
         draw = torch.Generator().manual_seed(rng.child("start").integer())
@@ -326,7 +344,9 @@ class Gradient(InversionAttack):
                 begun[rows] = pictures[own[some.to(own.device)]]
         return begun
 
-    def _descend(self, edge: nn.Module, begun: Tensor, answers: Tensor, unit: float) -> Tensor:
+    def _descend(
+        self, edge: nn.Module, begun: Tensor, answers: Tensor, unit: float, logs: bool
+    ) -> Tensor:
         x = begun.clone().contiguous(memory_format=torch.channels_last).requires_grad_()
         optimizer = torch.optim.Adam([x], self.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
@@ -335,7 +355,7 @@ class Gradient(InversionAttack):
             for _ in range(self.steps):
                 with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
                     messages = edge(x)
-                said = read(messages)
+                said = read(messages, logs)
                 if self.loss == "squared":
                     off = (said - answers).square().mean(1) / unit
                 else:
@@ -355,7 +375,7 @@ class Gradient(InversionAttack):
 
 def heard(seen: SplitObservation, shadow: Asked, align: bool) -> tuple[Tensor, Tensor]:
     """Return the victims' answers [n, d], as the shadow would give them, and their classes [n]."""
-    answers, said = read(seen.messages), recognized(seen, seen.messages)
+    answers, said = read(seen.messages, in_logs(seen)), recognized(seen, seen.messages)
     if align:
         near = Spread.of(shadow.answers, shadow.said)
         answers = Spread.of(answers, said, near).carry(answers, said, near)

@@ -1,6 +1,7 @@
 """Inverse combination: an inverse network of a shadow, on any combination of three inputs."""
 
 import dataclasses
+import hashlib
 import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -28,6 +29,7 @@ from safelight.attacks.inversion.gradient import (
     Gradient,
     asked_shadows,
     heard,
+    in_logs,
 )
 from safelight.catalog import Reference
 from safelight.errors import AccessError
@@ -129,11 +131,12 @@ class InverseCombination(InversionAttack):
             parts.append(answers)
         if "a" in self.inputs:
             draw = torch.Generator().manual_seed(seeds.integer())
-            parts.append(explained(shadow, answers, said, self.activations, draw))
+            logs = in_logs(seen)
+            parts.append(explained(shadow, answers, said, self.activations, draw, logs))
         if "x" in self.inputs:
             work = {
                 "search": dataclasses.asdict(self.search),
-                "answers": answers.double().sum(1).tolist(),
+                "answers": _sha256(answers, said),
                 "seed": seeds.integer(),
             }
 
@@ -183,12 +186,24 @@ class CombinationNetwork(nn.Module):
         return torch.as_tensor(painted.sigmoid())
 
 
+def _sha256(*tensors: Tensor) -> str:
+    """Return one hash of the numbers of tensors."""
+    parts = [one.detach().cpu().contiguous().numpy().tobytes() for one in tensors]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
 def explained(
-    shadow: Asked, answers: Tensor, said: Tensor, start: str, draw: torch.Generator
+    shadow: Asked,
+    answers: Tensor,
+    said: Tensor,
+    start: str,
+    draw: torch.Generator,
+    logs: bool,
 ) -> Tensor:
     """Return activations [n, h] before the last linear layer that explain answers [n, d].
 
-    a = a_0 + W^+ (z - W a_0 - b), the nearest to a_0 of all with W a + b = z.
+    a = a_0 + W^+ (z - W a_0 - b), the nearest to a_0 of all with W a + b = z; where answers are
+    centered logarithms (``logs``), of all with W a + b = z up to a constant.
 
     Raises:
         AccessError: the shadow does not end in a linear layer with as many outputs.
@@ -209,8 +224,7 @@ def explained(
             if (shadow.said == label).any():
                 begun[said == label] = known[shadow.said == label].mean(0)
     gap = answers - begun @ weight.T - bias
-    # What all answers have in common, probabilities do not tell.
-    gap = gap - gap.mean(1, keepdim=True) if answers.mean(1).abs().max() < 1e-4 else gap
+    gap = gap - gap.mean(1, keepdim=True) if logs else gap
     return torch.as_tensor(begun + gap @ torch.linalg.pinv(weight).T)
 
 

@@ -15,7 +15,14 @@ from safelight.attacks.attack import (
     forward_flops,
 )
 from safelight.attacks.inversion.aligned_template import unlikeness
-from safelight.attacks.inversion.gradient import Asked, Imitation, asked_shadows, heard, read
+from safelight.attacks.inversion.gradient import (
+    Asked,
+    Imitation,
+    asked_shadows,
+    heard,
+    in_logs,
+    read,
+)
 from safelight.catalog import Reference
 from safelight.metrics.image import ssim
 from safelight.stats.seeds import Seeds
@@ -147,8 +154,9 @@ class Latent(InversionAttack):
             noise = torch.randn(max(self.bank // len(classes), 1), self.size, generator=draw)
             drawn.append(own.mean(0) + noise.to(own) @ torch.linalg.cholesky(spread).T)
         bank = torch.cat(drawn).float()
-        said = torch.cat([read(shadow.edge(prior(part))) for part in bank.split(500)])
-        return _Search(self, prior, shadow.edge, bank, said)
+        logs = in_logs(seen)
+        said = torch.cat([read(shadow.edge(prior(part)), logs) for part in bank.split(500)])
+        return _Search(self, prior, shadow.edge, bank, said, logs)
 
 
 class Prior(nn.Module):
@@ -191,6 +199,7 @@ class _Search:
     edge: nn.Module
     bank: Tensor
     answered: Tensor
+    logs: bool
 
     def run(self, answers: Tensor, said: Tensor, tolerance: float) -> tuple[Tensor, float, float]:
         """Return claims [n, c, h, w], the chains' diversity and their misfit."""
@@ -219,7 +228,7 @@ class _Search:
             for step in range(self.attack.steps + 1):
                 with torch.autocast(codes.device.type, torch.bfloat16):
                     messages = self.edge(self.prior(codes))
-                off = (read(messages.float()) - wanted).square().mean(1) / unit
+                off = (read(messages, self.logs) - wanted).square().mean(1) / unit
                 if step == self.attack.steps:  # the last look only measures
                     break
                 loss = (off / tolerance**2 + codes.square().mean(1)).sum()

@@ -17,7 +17,7 @@ from safelight.attacks.inversion.aligned_template import (
     taught,
 )
 from safelight.attacks.inversion.decoder import held_out
-from safelight.attacks.inversion.gradient import read, recognized
+from safelight.attacks.inversion.gradient import in_logs, read, recognized
 from safelight.catalog import Reference
 from safelight.metrics.image import ssim
 from safelight.stats.seeds import Seeds
@@ -64,7 +64,7 @@ class QueryTemplate(InversionAttack):
 
     def run(self, seen: SplitObservation, rng: Seeds) -> Reconstruction:
         """Rebuild every victim by one pass through the trained network."""
-        seeds = rng.child("query template")
+        seeds, logs = rng.child("query template"), in_logs(seen)
         pictures, own = held_out(seen)
         network = AnswerNetwork.like(seen, self.width, seeds)
         how = Schooling(
@@ -73,7 +73,7 @@ class QueryTemplate(InversionAttack):
 
         def learn() -> dict[str, Tensor]:
             messages = seen.query(pictures)
-            answers, said = read(messages), recognized(seen, messages)
+            answers, said = read(messages, logs), recognized(seen, messages)
             network.settle(answers, pictures, said)
             return taught(network, (answers, said, pictures), how, seeds)
 
@@ -81,9 +81,9 @@ class QueryTemplate(InversionAttack):
         network.load_state_dict(seen.remember(work, learn))
         network.eval().requires_grad_(False)
         asked = seen.query(own)
-        answers, said = read(asked), recognized(seen, asked)
+        answers, said = read(asked, logs), recognized(seen, asked)
         gate = max(
             GATES, key=lambda one: float(ssim(rebuilt(network, answers, said, one), own).mean())
         )
-        heard, classes = read(seen.messages), recognized(seen, seen.messages)
+        heard, classes = read(seen.messages, logs), recognized(seen, seen.messages)
         return Reconstruction(rebuilt(network, heard, classes, gate), {"gate": gate})

@@ -1,7 +1,6 @@
 """One plain training loop for a generator and its discriminator (Goodfellow et al. 2014)."""
 
 import copy
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,7 +45,8 @@ def train_generator(
         return tensors_of(trained(recipe, images, device))
 
     key = {"generator": recipe.model_dump(), "data": facts["training_set_sha256"]}
-    key |= {"labels": _labeled(images), "classes": facts["classes"], "torch": torch.__version__}
+    key |= {"labels": images.labeled_sha256(), "classes": facts["classes"]}
+    key["torch"] = torch.__version__
     networks = networks_of(recipe, images)
     layers = [type(one) for network in networks for one in network.modules()]
     source = source_of(train_generator, *dict.fromkeys(layers))
@@ -225,13 +225,6 @@ class Average:
         for _ in range(_BATCHES):
             draw.made(self.network, batch_size)
         self.network.eval()
-
-
-def _labeled(images: ImageSet) -> str:
-    """Return one hash of pictures and labels, whatever their order."""
-    pairs = zip(images.content_hashes(), images.labels.tolist(), strict=True)
-    text = "".join(sorted(f"{one} {label} " for one, label in pairs))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _batches(n: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
