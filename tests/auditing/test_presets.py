@@ -31,7 +31,9 @@ def test_a_preset_runs_from_end_to_end(name, tmp_path, monkeypatch):
     monkeypatch.setenv("SAFELIGHT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("safelight.controls.nulls.TEMPLATE_STEPS", 2)
     monkeypatch.setattr("safelight.attacks.inversion.likelihood.TUNED_ON", 4)
-    plan = load_plan(name, SMALLER)
+    monkeypatch.setattr("safelight.attacks.inversion.decoder.UNCERTAINTY_STEPS", 5)
+    deepest = load_plan(name).threats[0].options["cut"][-1]  # the cheapest to attack
+    plan = load_plan(name, [*SMALLER, f"threats.0.cut=[{deepest!r}]"])
     record = audit(prepare(plan), Run(tmp_path / "run"), lambda *_: None)
     assert record.status == "complete"
     assert [cell.reason for cell in record.cells if cell.status != "ok"] == []

@@ -58,6 +58,8 @@ def test_a_tiny_reproduction_sets_ours_beside_theirs_and_goes_on_where_it_was(
         "tables": {"mnist": {"plan": table["plan"] | {"data": data}, "quick": quick}},
     }
     monkeypatch.setattr(reproduction, "load_paper", lambda name: tiny)
+    monkeypatch.setattr("safelight.attacks.inversion.likelihood.TUNED_ON", 4)
+    monkeypatch.setattr("safelight.attacks.inversion.decoder.UNCERTAINTY_STEPS", 5)
     monkeypatch.setenv("SAFELIGHT_CACHE", str(tmp_path / "cache"))
     plan = reproduction.plans(tiny, "quick")["mnist"]
     overrides = ["--set", "data.victims.count=40", "--set", "data.victims.split=train"]

@@ -31,19 +31,20 @@ def blocks(document: str, language: str) -> list[str]:
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch):
+def small(tmp_path, tmp_path_factory, monkeypatch):
     """A folder to work in, where the demo preset has fewer victims and steps."""
     presets = tmp_path / "package" / "presets"
     presets.mkdir(parents=True)
     for file in (resources.files("safelight.plan") / "presets").iterdir():
         text = file.read_text()
         text = text.replace("count = 3000", "count = 300").replace("count = 200 ", "count = 20 ")
-        text = re.sub(r"steps = \d+", "steps = 60", text)
+        text = re.sub(r"steps = \d+", "steps = 40", text)
         (presets / file.name).write_text(text)
     monkeypatch.setattr("safelight.plan.plan.PRESETS", presets)
     monkeypatch.setattr("safelight.controls.nulls.TEMPLATE_STEPS", 5)
     monkeypatch.setattr("safelight.attacks.inversion.likelihood.TUNED_ON", 4)
-    monkeypatch.setenv("SAFELIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("safelight.attacks.inversion.decoder.UNCERTAINTY_STEPS", 20)
+    monkeypatch.setenv("SAFELIGHT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

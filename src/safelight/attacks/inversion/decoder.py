@@ -24,6 +24,9 @@ from safelight.stats.seeds import Seeds
 from safelight.threats.observation import Needs, SplitObservation
 from safelight.threats.split_inference import HE_2019
 
+#: Steps in which the uncertainty of a network's pictures is learned: a few numbers a pixel.
+UNCERTAINTY_STEPS = 400
+
 #: Bytes of answers that are kept in memory during training.
 KEPT = 3 * 2**30
 
@@ -171,9 +174,7 @@ class Uncertainty(nn.Module):
         return self.log_variance(rebuilt).exp()
 
 
-def train_uncertainty(
-    network: InverseNetwork, seen: SplitObservation, rng: Seeds, steps: int = 400
-) -> Uncertainty:
+def train_uncertainty(network: InverseNetwork, seen: SplitObservation, rng: Seeds) -> Uncertainty:
     """Fit the variance of a network's errors on public pictures that it was not trained on.
 
     Gaussian negative log-likelihood, ln v + (x - d)^2 / v (Nix and Weigend 1994).
@@ -188,7 +189,9 @@ def train_uncertainty(
     order = torch.Generator().manual_seed(seeds.child("order").integer())
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     size = min(32, len(pictures))
-    for index in _epochs(len(pictures), steps * size, order).to(pictures.device).split(size):
+    for index in (
+        _epochs(len(pictures), UNCERTAINTY_STEPS * size, order).to(pictures.device).split(size)
+    ):
         spread = model.log_variance(rebuilt[index])
         loss = (spread + errors[index] * (-spread).exp()).mean()
         optimizer.zero_grad()

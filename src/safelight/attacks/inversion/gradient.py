@@ -31,6 +31,7 @@ SHADOW_RECONSTRUCTIONS = Reference(
     title="Shadow Reconstructions",
     year=2024,
     venue="Bachelor thesis, Eindhoven University of Technology",
+    url="https://github.com/forcept007/Shadow_Reconstruction",
 )
 
 #: Added to every covariance, in units of its mean variance: directions in which hardly anything
