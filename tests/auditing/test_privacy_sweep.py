@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from safelight.auditing.privacy_sweep import Leg, _highest, _promise, legs, read_epsilons
+from safelight.auditing.privacy_sweep import _highest, _promise, legs, read_epsilons
 from safelight.bounds.dp_region import largest_auc, largest_tpr
 from safelight.bounds.rero import ApproximateDP, GaussianDP
 from safelight.defenses.dp_sgd import DPSGD
@@ -145,4 +145,3 @@ def test_the_promise_of_full_batches_is_nearly_that_of_their_gaussian(epsilon, e
 def test_plain_training_promises_nothing():
     assert _promise({}) is None
     assert _promise({"privacy": {"epsilon": None}}) is None
-    assert Leg(None, plan()).folder == "none"

@@ -7,6 +7,8 @@ from safelight.auditing.run import audit
 from safelight.auditing.setting import prepare
 from safelight.errors import PlanError, RecordError
 from safelight.plan.plan import load_plan
+from safelight.record.membership_audit import MembershipRecord
+from safelight.record.record import Record
 from safelight.record.store import Run
 
 SMALL = [
@@ -118,11 +120,14 @@ def test_a_leg_is_taken_up_only_where_it_is_the_same_plan(audited, tmp_path):
     _, found, records = audited
     run = Run(tmp_path / "run")
     run.create()
-    assert scorecard.found_already(found[0], run) is None
+    with pytest.raises(RecordError, match="no record"):
+        found[0].record(run, Record)
     run.save(records[0])
-    assert scorecard.found_already(found[0], run) == records[0]
+    assert found[0].record(run, Record) == records[0]
     with pytest.raises(RecordError, match="another plan"):
-        scorecard.found_already(found[1], run)
+        found[1].record(run, Record)
+    with pytest.raises(RecordError, match="another plan"):
+        found[0].record(run, MembershipRecord)
 
 
 def test_an_attack_that_failed_leaves_a_defense_open(audited):

@@ -54,7 +54,7 @@ def test_two_epsilons_are_audited_drawn_and_not_audited_again(cli, tmp_path):
         assert record.verdict == point.verdict
         assert (folder / point.run / "report.html").is_file()
     assert record.plan["name"] == "digits no privacy"
-    assert "tradeoff" in (folder / "privacy.html").read_text()
+    assert "tradeoff" in (folder / "report.html").read_text()
     assert sweep.advice.reason.split(" ")[0] in result.out.lower()
     before = {one: one.stat().st_mtime_ns for one in folder.rglob("record.json")}
     again = cli(*words)
@@ -64,6 +64,15 @@ def test_two_epsilons_are_audited_drawn_and_not_audited_again(cli, tmp_path):
     other = cli(*words, "--private", "target.fit.epochs=6")
     assert other.code == 2
     assert "give another --out" in other.err
+    (folder / "report.html").unlink()
+    assert cli("report", str(folder)).code == 0
+    assert "tradeoff" in (folder / "report.html").read_text()
+    told = cli("report", str(folder), "--format", "terminal")
+    assert sweep.advice.reason.split(" ")[0] in told.out.lower()
+    assert cli("report", str(folder), "--format", "sarif").code == 2
+    gated = cli("gate", str(folder))
+    assert gated.code == 2
+    assert "give the folder of one: epsilon-2, none" in gated.err
 
 
 def test_an_unfinished_audit_is_gone_on_with(cli, tmp_path):

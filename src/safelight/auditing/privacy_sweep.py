@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from safelight import catalog
+from safelight.auditing.legs import Leg
 from safelight.bounds.dp_region import largest_auc, largest_tpr, proved
 from safelight.bounds.rero import ApproximateDP
 from safelight.data.roles import deal
 from safelight.defenses.dp_sgd import DPSGD, epsilon_of
-from safelight.errors import PlanError, RecordError
+from safelight.errors import PlanError
 from safelight.plan.plan import DefensePlan, Plan, override
-from safelight.record.kinds import load_any
 from safelight.record.membership import Compared, ScoresRecord, leaking
 from safelight.record.membership_audit import MembershipRecord
 from safelight.record.privacy_sweep import (
@@ -26,7 +26,6 @@ from safelight.record.privacy_sweep import (
     recommend,
 )
 from safelight.record.record import Measurement
-from safelight.record.store import Run
 from safelight.record.verdict import LEVEL
 from safelight.stats.intervals import bonferroni, clopper_pearson
 
@@ -37,16 +36,10 @@ DELTAS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 0.6)
 
 
 @dataclass(frozen=True)
-class Leg:
-    """One audit of a sweep: what is asked of the training, and the plan. None: no privacy."""
+class PrivateLeg(Leg):
+    """One audit of a sweep, and the epsilon that is asked of its training; None: no privacy."""
 
     epsilon: float | None
-    plan: Plan
-
-    @property
-    def folder(self) -> str:
-        """Name of the run's folder."""
-        return "none" if self.epsilon is None else f"epsilon-{self.epsilon:g}"
 
 
 def read_epsilons(text: str) -> list[float | None]:
@@ -69,7 +62,9 @@ def read_epsilons(text: str) -> list[float | None]:
     return sorted(found, key=lambda one: math.inf if one is None else one)
 
 
-def legs(plan: Plan, epsilons: Sequence[float | None], private: Sequence[str] = ()) -> list[Leg]:
+def legs(
+    plan: Plan, epsilons: Sequence[float | None], private: Sequence[str] = ()
+) -> list[PrivateLeg]:
     """Return the audits of a sweep, in the order of ``epsilons``.
 
     Without privacy the plan's own loop and recipe hold. With it, the plan's ``[defense]`` or
@@ -96,14 +91,14 @@ def legs(plan: Plan, epsilons: Sequence[float | None], private: Sequence[str] = 
     for epsilon in epsilons:
         if epsilon is None:
             bare = plan.model_copy(update={"name": f"{plan.name} no privacy", "defense": None})
-            found.append(Leg(None, bare))
+            found.append(PrivateLeg("none", bare, None))
             continue
         given = override(plan, ["target.fit.precision=float32", *private], "--private")
         defense = _at(given.defense or DefensePlan(name="dp_sgd"), epsilon)
         built: DPSGD = catalog.build("defense", defense.name, defense.options)
         built.privacy(members, given.target.fit)  # refuses what cannot be promised
         named = {"name": f"{plan.name} epsilon {epsilon:g}", "defense": defense}
-        found.append(Leg(epsilon, given.model_copy(update=named)))
+        found.append(PrivateLeg(f"epsilon-{epsilon:g}", given.model_copy(update=named), epsilon))
     return found
 
 
@@ -125,23 +120,11 @@ def _at(defense: DefensePlan, epsilon: float) -> DefensePlan:
     return DefensePlan.model_validate({"name": defense.name, **defense.options, "epsilon": epsilon})
 
 
-def found_already(leg: Leg, run: Run) -> MembershipRecord | None:
-    """Return a leg's record where its folder holds one, finished or not.
-
-    Raises:
-        RecordError: the folder holds another audit.
-    """
-    if not run.record_file.is_file():
-        return None
-    old = load_any(run.folder)
-    same = leg.plan.model_dump(mode="json", exclude_none=True)
-    if not isinstance(old, MembershipRecord) or old.plan != same:
-        raise RecordError(f"{run.folder} holds the audit of another plan; give another --out")
-    return old
-
-
 def gather(
-    plan: Plan, legs: Sequence[Leg], records: Sequence[MembershipRecord], settings: Sequence[str]
+    plan: Plan,
+    legs: Sequence[PrivateLeg],
+    records: Sequence[MembershipRecord],
+    settings: Sequence[str],
 ) -> SweepRecord:
     """Put the audits of a sweep beside each other, and recommend.
 
@@ -169,7 +152,7 @@ def gather(
     )
 
 
-def point(leg: Leg, record: MembershipRecord) -> Point:
+def point(leg: PrivateLeg, record: MembershipRecord) -> Point:
     """Return what one audit says of utility, leakage and promise."""
     ran = [(one.attack, one.scores) for one in record.findings if one.scores is not None]
 

@@ -9,27 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight import catalog
+from safelight.auditing.legs import Leg
 from safelight.auditing.question import asks_for_messages
 from safelight.auditing.setting import name_defense
 from safelight.defenses.fit_at_cut import TrainedAtCut
 from safelight.errors import PlanError, RecordError
 from safelight.plan.plan import DefensePlan, Plan, ThreatPlan
-from safelight.record.kinds import load_any
 from safelight.record.record import Cell, Deployment, Finding, Measurement, Outcome, Record
 from safelight.record.scorecard import Row, ScorecardRecord, on_front, recommend
-from safelight.record.store import Run
 from safelight.record.verdict import LEVEL, measure
 from safelight.stats.intervals import RESAMPLES, bonferroni, bootstrap_mean
 from safelight.targets.generators.defended import GeneratorDefense
 from safelight.targets.release import Release
-
-
-@dataclass(frozen=True)
-class Leg:
-    """One audit of a scorecard, and the name of its folder."""
-
-    folder: str
-    plan: Plan
 
 
 def legs(plan: Plan) -> list[Leg]:
@@ -82,21 +73,6 @@ def _behind(threat: ThreatPlan, defense: TrainedAtCut) -> ThreatPlan:
     listed = cuts if isinstance(cuts, list) else [cuts]
     moved = [defense.sends if one == defense.cut else one for one in listed]
     return ThreatPlan.model_validate({**threat.model_dump(), "cut": moved})
-
-
-def found_already(leg: Leg, run: Run) -> Record | None:
-    """Return a leg's record where its folder holds one, finished or not.
-
-    Raises:
-        RecordError: the folder holds another audit.
-    """
-    if not run.record_file.is_file():
-        return None
-    old = load_any(run.folder)
-    same = leg.plan.model_dump(mode="json", exclude_none=True)
-    if not isinstance(old, Record) or old.plan != same:
-        raise RecordError(f"{run.folder} holds the audit of another plan; give another --out")
-    return old
 
 
 def gather(plan: Plan, legs: Sequence[Leg], records: Sequence[Record]) -> ScorecardRecord:

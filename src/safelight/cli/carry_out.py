@@ -1,14 +1,21 @@
 """Run an audit for a person: a progress bar, the record, the report, a summary."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from safelight.plan.plan import Plan
+from safelight.record.kinds import AnyRecord
 from safelight.record.store import Run
 from safelight.reports.evidence import Evidence
+
+if TYPE_CHECKING:
+    from safelight.auditing.legs import Leg
+
+Kind = TypeVar("Kind", bound=AnyRecord)
 
 
 def carry_out(
@@ -54,3 +61,18 @@ def carry_out(
         return
     typer.echo(render(run, "terminal", evidence))
     typer.echo(f"Report: {folder / 'report.html'} (it shows people's pictures: keep it private)")
+
+
+def carry_out_leg(leg: "Leg", folder: Path, evidence: Evidence, kind: type[Kind]) -> Kind:
+    """Run one audit of several, go on with it, or take what it found when it was finished.
+
+    Raises:
+        RecordError: its folder holds another audit.
+    """
+    run = Run(folder / leg.folder)
+    begun = run.record_file.is_file()
+    if begun and (found := leg.record(run, kind)).status == "complete":
+        return found
+    again = "the same command"
+    carry_out(leg.plan, run.folder, evidence, resume=begun, brief=True, again=again)
+    return leg.record(run, kind)

@@ -1,19 +1,15 @@
 """Run a scorecard for a person: an audit for each candidate, then all of them beside each other."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
-from safelight.cli.carry_out import carry_out
+from safelight.cli.carry_out import carry_out_leg
 from safelight.errors import PlanError
 from safelight.plan.plan import Plan, load_plan, to_toml
 from safelight.record.record import Record
 from safelight.record.store import Run
 from safelight.reports.evidence import Evidence
-
-if TYPE_CHECKING:
-    from safelight.auditing.scorecard import Leg
 
 
 def compare_defenses(plan: Plan, folder: Path, evidence: Evidence) -> None:
@@ -33,7 +29,7 @@ def compare_defenses(plan: Plan, folder: Path, evidence: Evidence) -> None:
     records = []
     for number, leg in enumerate(legs, 1):
         typer.echo(f"{leg.folder} ({number} of {len(legs)})", err=True)
-        records.append(_audited(leg, folder, evidence))
+        records.append(carry_out_leg(leg, folder, evidence, Record))
     record = scorecard.gather(plan, legs, records)
     run.write("scorecard.json", (record.model_dump_json(indent=1) + "\n").encode())
     run.write("report.html", page(run, record, evidence).encode())
@@ -52,16 +48,3 @@ def _refuse_others(folder: Path, plan: Plan, legs: set[str]) -> None:
         raise PlanError(f"{folder} holds {others[0]}; give another --out for the scorecard")
     if (folder / "plan.toml").is_file() and load_plan(folder / "plan.toml") != plan:
         raise PlanError(f"{folder} holds the scorecard of another plan; give another --out")
-
-
-def _audited(leg: "Leg", folder: Path, evidence: Evidence) -> Record:
-    """Run one audit, go on with it, or take what it found when it was finished."""
-    from safelight.auditing.scorecard import found_already
-
-    run = Run(folder / leg.folder)
-    found = found_already(leg, run)
-    if found is not None and found.status == "complete":
-        return found
-    resume, again = found is not None, "the same command"
-    carry_out(leg.plan, run.folder, evidence, resume=resume, brief=True, again=again)
-    return run.load()

@@ -1,20 +1,17 @@
 """``safelight privacy``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from safelight.cli.carry_out import carry_out
+from safelight.cli.carry_out import carry_out_leg
 from safelight.cli.plan_options import Device, Setting, overrides
 from safelight.errors import PlanError
 from safelight.plan.plan import load_plan
-from safelight.record.membership_audit import MembershipRecord, load_membership_record
+from safelight.record.membership_audit import MembershipRecord
 from safelight.record.store import Run
 from safelight.reports.evidence import Evidence
-
-if TYPE_CHECKING:
-    from safelight.auditing.privacy_sweep import Leg
 
 
 def privacy(
@@ -60,26 +57,13 @@ def privacy(
     records = []
     for number, leg in enumerate(legs, 1):
         typer.echo(f"{leg.plan.name} ({number} of {len(legs)})", err=True)
-        records.append(_audited(leg, folder, evidence))
+        records.append(carry_out_leg(leg, folder, evidence, MembershipRecord))
     record = sweeping.gather(given, legs, records, private or [])
     sweep = Run(folder)
     sweep.write("privacy.json", (record.model_dump_json(indent=1) + "\n").encode())
-    sweep.write("privacy.html", page(record).encode())
+    sweep.write("report.html", page(record).encode())
     typer.echo(text(record))
     typer.echo(
-        f"Report: {folder / 'privacy.html'}; each audit has its own in "
+        f"Report: {folder / 'report.html'}; each audit has its own in "
         f"{', '.join(leg.folder for leg in legs)}"
     )
-
-
-def _audited(leg: "Leg", folder: Path, evidence: Evidence) -> MembershipRecord:
-    """Run one audit, go on with it, or take what it found when it was finished."""
-    from safelight.auditing.privacy_sweep import found_already
-
-    run = Run(folder / leg.folder)
-    found = found_already(leg, run)
-    if found is not None and found.status == "complete":
-        return found
-    resume, again = found is not None, "the same command"
-    carry_out(leg.plan, run.folder, evidence, resume=resume, brief=True, again=again)
-    return load_membership_record(run.folder)

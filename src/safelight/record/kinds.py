@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from safelight.errors import RecordError
 from safelight.record.extraction import ExtractionRecord, load_extraction
 from safelight.record.generator import GeneratorRecord, load_generator_record
 from safelight.record.membership_audit import MembershipRecord, load_membership_record
@@ -18,9 +19,15 @@ def load_any(path: str | Path) -> AnyRecord:
     """Read the record of a run, whatever was asked, by its folder or its record.json.
 
     Raises:
-        RecordError: there is none, it is cut short, or of another version.
+        RecordError: there is none, or one of each of several audits, it is cut short, or of
+            another version.
     """
     file = Path(path)
+    several = sorted(one.parent.name for one in file.glob("*/record.json"))
+    if several and not (file / "record.json").is_file():
+        raise RecordError(
+            f"{file} holds several audits; give the folder of one: {', '.join(several)}"
+        )
     file = file / "record.json" if file.is_dir() else file
     try:
         content = json.loads(file.read_bytes())

@@ -5,6 +5,7 @@ from safelight.record.extraction import ExtractionRecord
 from safelight.record.generator import GeneratorRecord
 from safelight.record.kinds import load_any
 from safelight.record.membership_audit import MembershipRecord
+from safelight.record.privacy_sweep import load_sweep
 from safelight.record.scorecard import load_scorecard
 from safelight.record.store import Run
 from safelight.reports import (
@@ -13,6 +14,7 @@ from safelight.reports import (
     html,
     markdown,
     membership,
+    privacy_sweep,
     sarif,
     scorecard,
     terminal,
@@ -33,6 +35,13 @@ def render(run: Run, form: str, evidence: Evidence) -> str:
     Raises:
         RecordError: the record cannot be read, or there is no such rendering of it.
     """
+    if (run.folder / "privacy.json").is_file():
+        sweep = load_sweep(run.folder)
+        if form == "html":
+            return privacy_sweep.page(sweep)
+        if form == "terminal":
+            return privacy_sweep.text(sweep)
+        raise RecordError(f"a sweep has no {form}; give --format html or terminal")
     if (run.folder / "scorecard.json").is_file():
         card = load_scorecard(run.folder)
         if form == "html":
