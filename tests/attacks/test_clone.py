@@ -9,13 +9,13 @@ from safelight.testing.attacks import AttackContract
 
 
 class TestClone(AttackContract):
-    attack = Clone(steps=150, likelihood=Likelihood(steps=30, decoder=Decoder(steps=100)))
+    attack = Clone(steps=100, likelihood=Likelihood(steps=20, decoder=Decoder(steps=60)))
 
 
 def test_a_copy_that_misleads_is_not_followed(tmp_path):
     """After one step the copy knows nothing; what the inverse network rebuilt is claimed."""
     seen, secret = worlds.watch("lenet", Cache(tmp_path))
-    decoder = Decoder(steps=100)
+    decoder = Decoder(steps=60)
     poor = Clone(steps=1, likelihood=Likelihood(steps=30, decoder=decoder))
     claim = poor.run(seen.restricted(Clone.needs), Seeds(0)).images
     start = decoder.run(seen.restricted(Decoder.needs), Seeds(0)).images

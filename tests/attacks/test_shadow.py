@@ -10,7 +10,7 @@ from safelight.testing.attacks import AttackContract
 
 
 class TestShadow(AttackContract):
-    attack = Shadow(steps=80, tries=2, decoder=Decoder(steps=150))
+    attack = Shadow(steps=50, tries=2, decoder=Decoder(steps=80))
 
 
 def test_the_same_distribution_is_at_distance_zero_and_another_is_not():
