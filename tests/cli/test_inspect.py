@@ -11,7 +11,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from safelight.cli.inspect import inspect
-from safelight.data.inspection import duplicates, outliers
+from safelight.data.inspection import detection, duplicates, outliers
+from safelight.data.inspection.collection import decode
 from safelight.data.sources.embedded import open_split
 
 
@@ -49,7 +50,7 @@ def test_tells_what_a_folder_holds(cli, place):
     result = cli("inspect", "shop")
     assert result.code == 0, result
     assert "3 of 64 pictures repeat another one: 1 exactly, 2 nearly." in result.out
-    assert "1 of 64 files tell where the picture was taken (GPS)." in result.out
+    assert "1 of 64 files tells where the picture was taken (GPS)." in result.out
     assert re.search(r"\d of 61 pictures lies? far from all others", result.out)
     assert "It cannot show that pictures hold no personal data." in result.out
     assert contents(place / "shop") == before
@@ -77,6 +78,86 @@ def test_writes_a_cleaned_copy(cli, place):
     again = cli("inspect", "clean")
     assert "No picture was found twice" in again.out
     assert "No metadata was found in the files" in again.out
+
+
+def test_outliers_are_left_out_of_the_copy_if_asked(cli, place):
+    assert cli("inspect", "shop", "--write", "all").code == 0
+    result = cli("inspect", "shop", "--write", "ordinary", "--drop-outliers")
+    assert result.code == 0, result
+    out = int(re.search(r"(\d+) of 61 pictures lies? far", result.out)[1])
+    assert f"({61 - out} pictures, no duplicates, no outliers, no metadata)" in result.out
+    kept, every = ({one.name for one in (place / at).rglob("*.*")} for at in ("ordinary", "all"))
+    assert kept < every
+    assert len(kept) == 61 - out
+    assert "negative.png" in every - kept
+
+
+def bright(pixels):
+    """Find the parts that are quite white: a detector that is easy to check."""
+    level = pixels if pixels.ndim == 2 else pixels.min(-1)
+    rows, columns = np.nonzero(level > 250)
+    if not len(rows):
+        return []
+    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    return [tuple(int(edge) for edge in box)]
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Photographs with a white part: twice the same, turned, with opacity, none, too small."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(detection, "face_detector", lambda: bright)
+    draw = np.random.default_rng(0)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+
+    def save(name, box, size=(48, 64), **more):
+        pixels = draw.integers(0, 200, (*size, 3), dtype=np.uint8)
+        if box:
+            pixels[box[1] : box[3], box[0] : box[2]] = 255
+        picture = Image.fromarray(pixels)
+        if name == "opacity.png":
+            picture.putalpha(9)
+        picture.save(photos / name, **more)
+
+    save("b.png", (10, 20, 30, 40))
+    shutil.copy(photos / "b.png", photos / "a.png")
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    save("turned.png", (4, 6, 20, 16), exif=turned)
+    save("opacity.png", (1, 2, 12, 30))
+    save("nobody.png", None)
+    save("small.png", (2, 2, 9, 9), (20, 20))
+    return photos
+
+
+@pytest.mark.parametrize("way", ["fill", "pixelate", "blur"])
+def test_hides_what_is_detected_and_nothing_else(cli, photos, way):
+    before = contents(photos)
+    result = cli("inspect", "photos", "--faces", "--write", "clean", "--hide", way)
+    assert result.code == 0, result
+    done = {"fill": "filled", "pixelate": "pixelated", "blur": "blurred"}[way]
+    assert f"faces {done} in 3: what was missed is still there" in result.out
+    assert "1 was too small to be searched" in result.out
+    assert "3 of 4 pictures show faces." in result.out
+    assert contents(photos) == before
+    clean = photos.parent / "clean"
+    assert {one.name for one in clean.iterdir()} == {
+        "a.png",
+        "turned.png",
+        "opacity.png",
+        "nobody.png",
+        "small.png",
+    }
+    for file in clean.iterdir():
+        old, new = decode(photos / file.name), decode(file)
+        changed = (old != new).any(-1)
+        ((left, top, right, bottom),) = bright(old) or [(0, 0, 0, 0)]
+        if file.name == "small.png":
+            left = right
+        assert changed[top:bottom, left:right].all() or way != "fill"
+        changed[top:bottom, left:right] = False
+        assert not changed.any(), file.name
 
 
 def test_compares_with_a_second_folder(cli, place, digits):
@@ -133,6 +214,9 @@ def test_measures_attributes(cli, place):
         (["shop", "--against", "shop"], "compared with itself"),
         (["shop", "--against", "nowhere"], "unknown data source"),
         (["shop", "--quasi", "age"], "add --attributes FILE"),
+        (["shop", "--hide", "fill", "--faces"], "add --write FOLDER"),
+        (["shop", "--drop-outliers"], "add --write FOLDER"),
+        (["shop", "--hide", "fill", "--write", "clean"], "add --faces, --plates or --text"),
         (["shop", "--attributes", "no.csv", "--quasi", "age"], "give a CSV or parquet file"),
         (["embedded", "--split", "test"], "embedded has no split 'test'"),
         (["no.toml"], "give a TOML file or a preset"),
@@ -163,8 +247,10 @@ def test_says_what_it_left_aside(cli, place):
     assert "License plates" in page
 
 
-def test_a_missing_extra_is_one_line(cli, place, monkeypatch):
+@pytest.mark.parametrize("option", ["--faces", "--plates"])
+def test_a_missing_extra_is_one_line(cli, place, monkeypatch, option):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    result = cli("inspect", "shop", "--faces")
+    result = cli("inspect", "shop", option)
     assert result.code == 2
+    assert f"{option} needs cv2" in result.err
     assert "pip install 'safelight[faces]'" in result.err

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from safelight.data.inspection.cleaned import write_cleaned
 from safelight.data.inspection.collection import decode, open_collection
-from safelight.data.inspection.detection import face_detector, text_detector
+from safelight.data.inspection.detection import face_detector, plate_detector, text_detector
 from safelight.data.inspection.metadata import KINDS, read_metadata
 from safelight.data.inspection.survey import survey
 from safelight.errors import DataError, PlanError
@@ -200,9 +200,25 @@ def test_a_data_set_is_written_as_files(tmp_path):
     assert np.array_equal(decode(tmp_path / "clean/9/004999.png"), found.read([4999])[0])
 
 
+@pytest.mark.parametrize("files", [True, False])
+def test_pictures_are_changed_on_their_way_into_the_copy(folder, tmp_path, files):
+    found = open_collection(str(folder) if files else "embedded", "train")
+    rows = [5, 1] if files else [2, 0]
+    write_cleaned(tmp_path / "clean", found, rows, lambda row, pixels: pixels // 2 + row)
+    copy = open_collection(str(tmp_path / "clean"), "train")
+    for name, pixels in zip(copy.names, copy.read(range(2)), strict=True):
+        row = found.names.index(name)
+        apart = pixels.astype(int) - (found.read([row])[0] // 2 + row)
+        assert np.abs(apart).mean() <= (3 if name.endswith(".jpg") else 0)
+
+
 @pytest.mark.parametrize(
     ("detector", "package", "extra"),
-    [(face_detector, "cv2", "faces"), (text_detector, "onnxruntime", "text")],
+    [
+        (face_detector, "cv2", "faces"),
+        (plate_detector, "cv2", "faces"),
+        (text_detector, "onnxruntime", "text"),
+    ],
 )
 def test_a_missing_extra_is_one_line(monkeypatch, detector, package, extra):
     monkeypatch.setitem(sys.modules, package, None)

@@ -65,7 +65,10 @@ EVERYTHING = dataclasses.replace(
     diversity=(Diversity("all", 1200, 33.3, 322), Diversity("<b>cats</b>", 600, 2.0, 322)),
     metadata=Metadata(1200, 5, (("place", 2), ("time", 5)), (("x.jpg", "place, time"),)),
     attributes=Attributes(400, ("age", "zip"), 1, 12, (("disease", 1, 0.9),)),
-    detections=(Detections("faces", 4, 1199, "Frontal faces only.", (picture(5),)),),
+    detections=(
+        Detections("faces", 4, 1199, "Frontal faces only.", (picture(5),)),
+        Detections("license plates", 1, 1199, "Most are missed.", (picture(6, 60),)),
+    ),
 )
 
 
@@ -83,6 +86,7 @@ def test_every_finding_is_a_sentence_with_its_number() -> None:
         "2 of 1,200 files tell where the picture was taken (GPS).",
         "12 of 400 rows can be singled out by age, zip (k = 1).",
         "4 of 1,199 pictures show faces.",
+        "1 of 1,199 pictures shows license plates.",
         "9 of 1,200 pictures repeat another one: 8 exactly, 1 nearly.",
         "2 of 1,191 pictures lie far from all others.",
         "1 file cannot be read",

@@ -24,6 +24,7 @@ from safelight.data.inspection import (
 from safelight.data.inspection.collection import Collection, Pixels, of_images, open_collection
 from safelight.data.inspection.duplicates import Copies, Group
 from safelight.data.inspection.embedding import LENGTH, embed
+from safelight.data.inspection.hiding import Hiding, Way
 from safelight.data.inspection.metadata import KINDS, read_metadata
 from safelight.data.inspection.survey import Survey, survey
 from safelight.data.roles import deal
@@ -36,8 +37,8 @@ from safelight.reports import inspection as page
 _GROUPS, _MEMBERS, _ALONE, _FILES, _CLASSES = 12, 6, 18, 50, 12
 
 
-#: A detector: what it looks for, the detector, and what is known of it.
-Detecting = tuple[str, detection.Detector, str]
+#: A detector by what it looks for.
+Detectors = dict[str, detection.Detector]
 
 
 @dataclass(frozen=True)
@@ -98,37 +99,49 @@ def attributes(
     return page.Attributes(found.rows, found.quasi, found.k, found.alone, told)
 
 
-def detectors(faces: bool, text: bool) -> list[Detecting]:
+def detectors(faces: bool, plates: bool, text: bool) -> Detectors:
     """Return the detectors that were asked for.
 
     Raises:
         PlanError: the extra of one is not installed.
     """
-    wanted: list[Detecting] = []
+    wanted: Detectors = {}
     if faces:
-        note = "Frontal faces only: profiles, covered and small faces are missed."
-        wanted.append(("faces", detection.face_detector(), note))
+        wanted["faces"] = detection.face_detector()
+    if plates:
+        wanted["license plates"] = detection.plate_detector()
     if text:
-        note = "What was read is not kept."
-        wanted.append(("text", detection.text_detector(), note))
+        wanted["text"] = detection.text_detector()
     return wanted
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What a cleaned copy holds: pictures, those with a hidden part, those too small to search."""
+
+    pictures: int
+    hidden: int
+    small: int
 
 
 @dataclass(frozen=True)
 class Inspected:
     """Pictures that were looked at, compared and told part by part.
 
-    ``near``: the largest difference of near duplicates.
+    ``near``: the largest difference of near duplicates. ``outlier``: robust deviations that make
+    an outlier. ``detectors``: what is looked for in every picture.
     """
 
     sets: Sets
     seen: Survey
     near: float
+    outlier: float
+    detectors: Detectors
 
     @classmethod
-    def at(cls, sets: Sets, near: float) -> "Inspected":
+    def at(cls, sets: Sets, near: float, outlier: float, detectors: Detectors) -> "Inspected":
         """Look at every picture once."""
-        return cls(sets, survey(list(sets.collections)), near)
+        return cls(sets, survey(list(sets.collections)), near, outlier, detectors)
 
     @cached_property
     def among(self) -> NDArray[np.bool_]:
@@ -155,11 +168,51 @@ class Inspected:
         """The embedding of all pictures."""
         return embed(self.seen.gray, self.seen.chroma)
 
-    def write_copy(self, folder: Path) -> int:
-        """Write the one collection inspected, less its copies, and return how many were kept."""
-        left = np.setdiff1d(np.flatnonzero(self.among), self.spare)
-        rows = [int(row) for row in self.seen.rows[left]]
-        return cleaned.write_cleaned(folder, self.sets.collections[0], rows)
+    @cached_property
+    def kept(self) -> NDArray[np.int64]:
+        """The pictures less their copies."""
+        return np.setdiff1d(np.flatnonzero(self.among), self.spare)
+
+    @cached_property
+    def alone(self) -> outliers.Outliers:
+        """Which of the pictures kept are far from all others."""
+        return outliers.outliers(self.points[torch.from_numpy(self.kept)], self.outlier)
+
+    @cached_property
+    def boxes(self) -> dict[str, dict[int, list[detection.Box]]]:
+        """What each detector finds, by picture; of exact copies, only the first is searched.
+
+        Pictures that are too small to be searched are left out.
+        """
+        own = np.flatnonzero(self.among)
+        _, firsts = np.unique(self.copies.content[own], return_index=True)
+        found: dict[str, dict[int, list[detection.Box]]] = {what: {} for what in self.detectors}
+        for row in own[np.sort(firsts)].tolist() if self.detectors else []:
+            pixels = self._read(row)
+            if min(pixels.shape[:2]) >= detection.SMALLEST:
+                for what, detect in self.detectors.items():
+                    found[what][row] = detect(pixels)
+        return found
+
+    def write_copy(self, folder: Path, drop_outliers: bool, way: Way | None) -> Copy:
+        """Write the one collection inspected, less its copies, and hide what was detected."""
+        left = np.delete(self.kept, self.alone.rows if drop_outliers else [])
+        wanted = [int(row) for row in self.seen.rows[left]]
+        source = self.sets.collections[0]
+        if way is None:
+            return Copy(cleaned.write_cleaned(folder, source, wanted), 0, 0)
+        content = self.copies.content
+        parts: dict[int, list[detection.Box]] = {}
+        for found in self.boxes.values():
+            for row, boxes in found.items():
+                parts.setdefault(int(content[row]), []).extend(boxes)
+        by_row = {int(self.seen.rows[row]): parts.get(int(content[row])) for row in left}
+        hiding = Hiding(way)
+        written = cleaned.write_cleaned(
+            folder, source, wanted, lambda row, pixels: hiding.apply(pixels, by_row[row] or ())
+        )
+        unsearched = sum(boxes is None for boxes in by_row.values())
+        return Copy(written, sum(bool(boxes) for boxes in by_row.values()), unsearched)
 
     def duplicates(self) -> page.Duplicates:
         """Tell of the groups of copies."""
@@ -192,15 +245,14 @@ class Inspected:
         ]
         return page.Overlap(*names, int(inside.sum()), found.exact, found.near, tuple(groups))
 
-    def outliers(self, threshold: float) -> page.Outliers:
+    def outliers(self) -> page.Outliers:
         """Tell of the pictures far from all others; copies count once."""
-        rows = np.setdiff1d(np.flatnonzero(self.among), self.spare)
-        found = outliers.outliers(self.points[torch.from_numpy(rows)], threshold)
+        found = self.alone
         shown = [
-            self._picture(int(rows[at]), f"{found.exposure[at]:.1f} times")
+            self._picture(int(self.kept[at]), f"{found.exposure[at]:.1f} times")
             for at in found.rows[:_ALONE]
         ]
-        return page.Outliers(len(found.rows), len(rows), found.neighbors, tuple(shown))
+        return page.Outliers(len(found.rows), len(self.kept), found.neighbors, tuple(shown))
 
     def diversity(self) -> tuple[page.Diversity, ...]:
         """Tell how different all pictures are, and those of each class."""
@@ -226,19 +278,15 @@ class Inspected:
             examples=tuple((names[at], ", ".join(found.kinds[at])) for at in telling[:_FILES]),
         )
 
-    def detections(self, detecting: Detecting) -> page.Detections:
-        """Search every picture that is large enough; of exact copies only the first."""
-        what, detect, note = detecting
-        own = np.flatnonzero(self.among)
-        _, firsts = np.unique(self.copies.content[own], return_index=True)
-        found, searched = [], 0
-        for row in own[np.sort(firsts)]:
-            pixels = self._read(int(row))
-            if min(pixels.shape[:2]) >= detection.SMALLEST:
-                searched += 1
-                found += [int(row)] if detect(pixels) else []
-        shown = tuple(self._picture(row, "") for row in found[:_ALONE])
-        return page.Detections(what, len(found), searched, note, shown)
+    def detections(self) -> tuple[page.Detections, ...]:
+        """Tell what was detected in which pictures."""
+        told = []
+        for what, found in self.boxes.items():
+            rows = [row for row, boxes in found.items() if boxes]
+            shown = tuple(self._picture(row, "") for row in rows[:_ALONE])
+            limits = detection.LIMITS[what]
+            told.append(page.Detections(what, len(rows), len(found), limits, shown))
+        return tuple(told)
 
     def size(self) -> str:
         """Say how large the pictures are."""
@@ -247,7 +295,7 @@ class Inspected:
         pixels = f"{low:,}" if low == high else f"{low:,} to {high:,}"
         return f"of {pixels} pixels"
 
-    def settings(self, outlier: float) -> tuple[tuple[str, str], ...]:
+    def settings(self) -> tuple[tuple[str, str], ...]:
         """Say how the pictures were compared."""
         height, width = self.seen.gray.shape[1:]
         return (
@@ -263,7 +311,7 @@ class Inspected:
                 "Outliers",
                 f"distance to the {outliers.NEIGHBORS}th nearest neighbor in coarse light, "
                 "texture and color, beyond "
-                f"{outlier:g} robust standard deviations of its logarithm",
+                f"{self.outlier:g} robust standard deviations of its logarithm",
             ),
             ("Diversity", "Vendi score (Friedman and Dieng, 2023) of the same features"),
         )

@@ -126,13 +126,21 @@ class Attributes:
 
 @dataclass(frozen=True)
 class Detections:
-    """Pictures in which something was detected: ``what`` is faces or text."""
+    """Pictures in which something was detected: ``what`` is faces, license plates or text.
+
+    ``note``: what its detector is known to miss and to claim.
+    """
 
     what: str
     count: int
     of: int
     note: str
     shown: tuple[Picture, ...]
+
+    @property
+    def key(self) -> str:
+        """The name of its section on the page."""
+        return self.what.replace(" ", "-")
 
 
 @dataclass(frozen=True)
@@ -220,8 +228,9 @@ def _overlap(one: Overlap) -> Point:
         text = f"No picture of {one.first} was found in {one.second}"
         return Point("clear", text, "overlap")
     text = (
-        f"{one.exact + one.near:,} of {_many(one.of, 'picture')} of {one.first} are in "
-        f"{one.second} too: {_both(one.exact, one.near)}"
+        f"{one.exact + one.near:,} of {_many(one.of, 'picture')} of {one.first} "
+        f"{'is' if one.exact + one.near == 1 else 'are'} in {one.second} too: "
+        f"{_both(one.exact, one.near)}"
     )
     return Point("leak", text, "overlap")
 
@@ -233,15 +242,20 @@ def _metadata(one: Metadata | None) -> list[Point]:
         return [Point("clear", "No metadata was found in the files", "metadata")]
     counts = dict(one.kinds)
     told = [
-        Point("leak", f"{counts[kind]:,} of {_many(one.files, 'file')} {what}", "metadata")
-        for kind, what in (
-            ("place", "tell where the picture was taken (GPS)"),
-            ("person", "name a person (artist, owner or copyright)"),
-            ("serial number", "hold a serial number, which links pictures of one camera"),
+        Point(
+            "leak",
+            f"{counts[kind]:,} of {_many(one.files, 'file')} {_do(counts[kind], verb)} {what}",
+            "metadata",
+        )
+        for kind, verb, what in (
+            ("place", "tell", "where the picture was taken (GPS)"),
+            ("person", "name", "a person (artist, owner or copyright)"),
+            ("serial number", "hold", "a serial number, which links pictures of one camera"),
         )
         if counts.get(kind)
     ]
-    some = f"{one.telling:,} of {_many(one.files, 'file')} carry metadata beside the pixels"
+    carry = _do(one.telling, "carry")
+    some = f"{one.telling:,} of {_many(one.files, 'file')} {carry} metadata beside the pixels"
     return told or [Point("open", some, "metadata")]
 
 
@@ -264,10 +278,10 @@ def _attributes(one: Attributes | None) -> list[Point]:
 
 def _detections(one: Detections) -> Point:
     if not one.count:
-        return Point("clear", f"No {one.what} were detected", one.what)
-    shows = "shows" if one.count == 1 else "show"
-    text = f"{one.count:,} of {_many(one.of, 'picture')} {shows} {one.what}"
-    return Point("leak", text, one.what)
+        text = f"No {one.what} were detected, which does not say that there are none"
+        return Point("clear", text, one.key)
+    text = f"{one.count:,} of {_many(one.of, 'picture')} {_do(one.count, 'show')} {one.what}"
+    return Point("leak", text, one.key)
 
 
 def _duplicates(found: Inspection) -> Point:
@@ -276,7 +290,7 @@ def _duplicates(found: Inspection) -> Point:
     if not spare:
         return Point("clear", "No picture was found twice", "duplicates")
     text = (
-        f"{spare:,} of {_many(found.pictures, 'picture')} repeat another one: "
+        f"{spare:,} of {_many(found.pictures, 'picture')} {_do(spare, 'repeat')} another one: "
         f"{_both(one.exact_spare, one.near_spare)}"
     )
     return Point("open", text, "duplicates")
@@ -287,7 +301,7 @@ def _outliers(one: Outliers) -> Point:
         return Point("clear", "The pictures are too few to tell which stand alone", "outliers")
     if not one.count:
         return Point("clear", "No picture lies far from all others", "outliers")
-    lie = "lies" if one.count == 1 else "lie"
+    lie = _do(one.count, "lie")
     text = f"{one.count:,} of {_many(one.of, 'picture')} {lie} far from all others"
     return Point("open", text, "outliers")
 
@@ -316,6 +330,13 @@ def _both(exact: int, near: int) -> str:
 
 def _many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _do(count: int, verb: str) -> str:
+    """Return a verb as it follows so many of something."""
+    if count != 1:
+        return verb
+    return f"{verb[:-1]}ies" if verb.endswith("ry") else f"{verb}s"
 
 
 def _inline(image: Image.Image, evidence: Evidence) -> str:

@@ -2,10 +2,12 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, JpegImagePlugin
 
 from safelight.data.inspection.collection import Collection
@@ -21,6 +23,9 @@ _FORMS = {
     "BMP": "BMP",
     "TIFF": "TIFF",
 }
+
+#: Returns the pixels of the picture at a row of its collection as they shall be written.
+Change = Callable[[int, NDArray[Any]], NDArray[Any]]
 
 
 def check_free(folder: Path, collection: Collection) -> None:
@@ -39,12 +44,14 @@ def check_free(folder: Path, collection: Collection) -> None:
         raise DataError(f"{folder} lies among the originals; give --write a place outside of them")
 
 
-def write_cleaned(folder: Path, collection: Collection, rows: Sequence[int]) -> int:
+def write_cleaned(
+    folder: Path, collection: Collection, rows: Sequence[int], change: Change | None = None
+) -> int:
     """Write the pictures at some rows, private to the user, under their own names.
 
     Pixels are turned as their orientation tag says; EXIF, GPS, XMP, comments, color profiles and
-    further frames are left out. JPEG is written again with its own quantization tables. The folder
-    appears whole or not at all.
+    further frames are left out; then ``change``, if given, has its turn. JPEG is written again with
+    its own quantization tables. The folder appears whole or not at all.
 
     Returns:
         How many files were written.
@@ -57,7 +64,7 @@ def write_cleaned(folder: Path, collection: Collection, rows: Sequence[int]) -> 
     try:
         taken: set[str] = set()
         for row in rows:
-            _write_one(passing, collection, row, taken)
+            _write_one(passing, collection, row, taken, change)
         passing.rename(folder)
     except BaseException as error:
         shutil.rmtree(passing, ignore_errors=True)
@@ -76,7 +83,9 @@ def _inside(place: Path, collection: Collection) -> bool:
     return place.is_relative_to(root)
 
 
-def _write_one(root: Path, collection: Collection, row: int, taken: set[str]) -> None:
+def _write_one(
+    root: Path, collection: Collection, row: int, taken: set[str], change: Change | None
+) -> None:
     name = Path(collection.names[row])
     if collection.files:
         with Image.open(collection.files[row]) as opened:
@@ -90,6 +99,8 @@ def _write_one(root: Path, collection: Collection, row: int, taken: set[str]) ->
         if isinstance(pixels, str):
             raise DataError(f"cannot read {name}: {pixels}; inspect the data again")
         form, options, picture = "PNG", {}, Image.fromarray(pixels)
+    if change is not None:
+        picture = Image.fromarray(change(row, np.asarray(picture)))
     while str(name) in taken:  # a.gif and a.png both become a.png
         name = name.with_name(f"{name.stem}-again{name.suffix}")
     taken.add(str(name))
