@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -7,20 +8,23 @@ from safelight.attacks.inversion.decoder import Decoder
 from safelight.attacks.inversion.deep_prior import DeepPrior
 from safelight.attacks.inversion.gauss_newton import GaussNewton
 from safelight.attacks.inversion.likelihood import Likelihood
-from safelight.auditing.certificates import certify
+from safelight.auditing.certificates import certify, no_bound, noise_of
 from safelight.auditing.setting import prepare
 from safelight.bounds.cramer_rao import GaussianPrior, bayes_bound
 from safelight.bounds.fisher import Noise
 from safelight.cache import Cache
+from safelight.controls.planted import Silence
 from safelight.data.images import ImageSet
 from safelight.data.roles import Roles
 from safelight.defenses.dropout import Dropout
+from safelight.defenses.fisher_noise import FisherNoise
 from safelight.defenses.gaussian_noise import GaussianNoise
 from safelight.defenses.laplace_noise import LaplaceNoise
 from safelight.defenses.quantization import Quantization
 from safelight.metrics.image import mse
 from safelight.plan.plan import load_plan
 from safelight.stats.seeds import Seeds
+from safelight.targets.release import UNIT
 from safelight.threats.split_inference import SplitInference
 
 SIDE = 12
@@ -55,6 +59,32 @@ def test_what_is_sent_exactly_has_no_certificate_even_where_zeros_are_random(tmp
     gaussian = certified(tmp_path, GaussianNoise(deviation=1.0))
     # The Fisher information of Laplace noise is twice that of Gaussian noise as large.
     assert 0 < laplace.value < gaussian.value
+
+
+def test_noise_calibrated_to_each_picture_is_measured_and_not_certified(tmp_path):
+    once, often = (certified(tmp_path, FisherNoise(leakage=20.0), sends=one) for one in (1, 4))
+    for bound, leaks in ((once, 20.0), (often, 80.0)):
+        assert (bound.holds, bound.value) == ("no", None)
+        assert "depends on the picture" in bound.detail
+        told = float(re.search(r"dFIL = ([\d.]+)", bound.detail).group(1))
+        assert told == pytest.approx(leaks, rel=0.1)  # measured, with probes of its own
+    assert noise_of(FisherNoise(), UNIT, 1) is None
+
+
+def test_messages_that_do_not_answer_get_no_noise_which_is_said():
+    pictures = torch.rand(3, 1, 12, 12)
+    silent = no_bound(Silence((4, 3, 3)), pictures, FisherNoise(), 1)
+    assert (silent.holds, silent.value) == ("no", None)
+    assert "do not answer to any of 3" in silent.detail
+
+    class Partly(torch.nn.Module):
+        def forward(self, x):
+            return (x - 0.5).relu()  # dark pictures send zeros
+
+    pictures[0] = 0.1
+    assert (
+        "of all but 1, which get no noise" in no_bound(Partly(), pictures, FisherNoise(), 1).detail
+    )
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 #: How far a sum of probabilities may be from one; rounding in float32 stays far below.
 TO_ONE = 1e-4
@@ -64,3 +64,23 @@ class Undoable(Release):
     @abc.abstractmethod
     def undone(self, messages: Tensor) -> Tensor:
         """Return what the device computed, as far as messages [n, ...] that left tell it."""
+
+
+class Calibrated(Release):
+    """A defense that acts on each message by how the edge answers to that message's picture.
+
+    The device, which has both, calibrates once a picture and keeps to it in every send. Used
+    without it, what is sent counts as the picture itself.
+    """
+
+    @abc.abstractmethod
+    def calibrated(self, edge: nn.Module, pictures: Tensor) -> Release:
+        """Return the defense of the messages of pictures [n, c, h, w], in their order.
+
+        The same picture is given the same whatever stands beside it, now and later.
+
+        Args:
+            edge: pictures -> messages, differentiable, each message of its own picture alone. It is
+                whatever edge the device runs: a planted leak is calibrated as the leak that it is.
+            pictures: in [0, 1].
+        """

@@ -12,7 +12,7 @@ from safelight.cache import Cache, source_of
 from safelight.data.images import ImageSet
 from safelight.errors import AccessError
 from safelight.stats.seeds import Seeds
-from safelight.targets.release import UNIT, Release, Scale, Undoable
+from safelight.targets.release import UNIT, Calibrated, Release, Scale, Undoable
 from safelight.targets.untrained import OtherStructure, same_structure
 
 
@@ -75,11 +75,11 @@ class Link:
 
     def leaving(self, images: Tensor, seeds: Seeds) -> Tensor:
         """Return what leaves the device when pictures [n, c, h, w] are sent once."""
-        messages = self.computed(images)
-        if self.release is None:
+        messages, release = self.computed(images), self._release(images)
+        if release is None:
             return messages
         draw = torch.Generator().manual_seed(seeds.integer())
-        return self.release.release(messages, self.scale, draw)
+        return release.release(messages, self.scale, draw)
 
     def send(self, images: Tensor, seeds: Seeds) -> Tensor:
         """Return what the adversary works with: the mean message of ``sends`` sends.
@@ -87,19 +87,25 @@ class Link:
         Noise averages out as 1 / sqrt(sends). Who knows the defense takes the mean of the numbers
         that came where it removes some, and undoes what can be undone.
         """
-        messages = self.computed(images)
-        if self.release is None:
+        messages, release = self.computed(images), self._release(images)
+        if release is None:
             return messages
         draw = torch.Generator().manual_seed(seeds.integer())
         total, came = torch.zeros_like(messages), torch.zeros_like(messages)
         for _ in range(self.sends if self.random else 1):
-            heard = self.release.release(messages, self.scale, draw)
+            heard = release.release(messages, self.scale, draw)
             total += heard
             came += self.informative(heard)
         mean = total / came.clamp_min(1)
-        if self.aware and isinstance(self.release, Undoable):
-            return self.release.undone(mean)
+        if self.aware and isinstance(release, Undoable):
+            return release.undone(mean)
         return mean
+
+    def _release(self, images: Tensor) -> Release | None:
+        """Return what is done to the messages of these pictures, the same in all their sends."""
+        if isinstance(self.release, Calibrated):
+            return self.release.calibrated(self.edge, images)
+        return self.release
 
     def informative(self, messages: Tensor) -> Tensor:
         """Return 1 where a number says something to the adversary, 0 where it was removed."""
