@@ -29,7 +29,15 @@ from safelight.errors import RecordError
 from safelight.metrics.identity import rank
 from safelight.metrics.image import ssim
 from safelight.plan.plan import to_toml
-from safelight.record.record import Baseline, Cell, Finding, Record, TargetFacts, Verdict
+from safelight.record.record import (
+    Baseline,
+    Cell,
+    Dependence,
+    Finding,
+    Record,
+    TargetFacts,
+    Verdict,
+)
 from safelight.record.store import Run
 from safelight.record.verdict import (
     PLANTED,
@@ -42,6 +50,7 @@ from safelight.record.verdict import (
 from safelight.stats.seeds import Seeds
 from safelight.threats.messages import MessageThreat
 from safelight.threats.observation import SplitObservation
+from safelight.threats.trusted_execution import TrustedExecution
 
 #: Tells a watcher (what is being done, how many cells are done, how many there are).
 Progress = Callable[[str, int, int], None]
@@ -206,6 +215,7 @@ def _pairs(setting: Setting) -> list[_Pair]:
             access=attack.access,
             defense=describe.name_defense(setting.plan),
             skipped=mismatch(threat, attack),
+            assumptions=list(threat.assumptions),
             verdict=_OPEN,
         )
         pairs.append(_Pair(threat, attack, skip(finding) if finding.skipped else finding))
@@ -233,6 +243,7 @@ def _opening(setting: Setting, run: Run, pairs: list[_Pair], target: TargetFacts
         sheet_columns=COLUMNS,
         baselines=_baselines(setting, run, victims),
         deployments=deployments(setting),
+        dependences=_dependences(setting),
         findings=[pair.finding for pair in pairs],
         cells=[],
         components=components,
@@ -241,6 +252,16 @@ def _opening(setting: Setting, run: Run, pairs: list[_Pair], target: TargetFacts
         provenance=describe.describe_provenance(setting.device),
         seconds=0.0,
     )
+
+
+def _dependences(setting: Setting) -> list[Dependence]:
+    """Test what operators of enclaves see beside messages, which no attack is given."""
+    return [
+        Dependence(where=threat.where, **asdict(one))
+        for threat in setting.threats
+        if isinstance(threat, TrustedExecution)
+        for one in threat.dependences(setting.target, setting.roles, setting.device)
+    ]
 
 
 def _baselines(setting: Setting, run: Run, victims: ImageSet) -> list[Baseline]:

@@ -102,6 +102,7 @@ class Finding(_Frozen):
     depends on threat, attack and their options alone, so that two records can be compared, such
     as one without and one with a ``defense``, which is what the target is protected by, in words.
     ``skipped`` says why the pair was never run: the attack needs what the threat hides.
+    ``assumptions`` are what the threat takes for granted: the verdict holds if they do.
     """
 
     id: str
@@ -113,6 +114,7 @@ class Finding(_Frozen):
     access: str
     defense: str = ""
     skipped: str = ""
+    assumptions: list[str] = Field(default_factory=list)
     verdict: Verdict
     measurements: dict[str, Measurement] = Field(default_factory=dict)
     nulls: dict[str, Measurement] = Field(default_factory=dict)
@@ -163,6 +165,29 @@ class Deployment(_Frozen):
     milliseconds: float
 
 
+class Dependence(_Frozen):
+    """Whether something that is seen beside messages depends on the picture; no attack is judged.
+
+    ``typical``, ``low`` and ``high``, in ``unit``, are the median, least and largest over pictures,
+    each the median of ``rounds`` measurements. ``by_picture`` is the concordance of rounds, from
+    0 to 1 (Kendall's W), ``by_class`` the share of the variance between pictures that lies between
+    their classes, each with the p-value of a permutation test.
+    """
+
+    where: str
+    what: str
+    unit: str
+    pictures: int
+    rounds: int
+    typical: float
+    low: float
+    high: float
+    by_picture: float
+    by_picture_p: float
+    by_class: float
+    by_class_p: float
+
+
 class TargetFacts(_Frozen):
     """What was audited. ``cut_points`` maps each layer that could be watched to its shape."""
 
@@ -207,6 +232,7 @@ class Record(_Frozen):
     sheet_columns: int
     baselines: list[Baseline]
     deployments: list[Deployment] = Field(default_factory=list)
+    dependences: list[Dependence] = Field(default_factory=list)
     findings: list[Finding]
     cells: list[Cell]
     components: list[Component]

@@ -19,7 +19,18 @@ from safelight.reports import charts, numbers
 from safelight.reports.curves import Chart, curves
 from safelight.reports.evidence import Evidence
 from safelight.reports.pictures import BLOCKS, gallery
-from safelight.reports.sentences import Headline, Label, headline, labels, plain, ran, untried
+from safelight.reports.sentences import (
+    ASSUMED,
+    Headline,
+    Label,
+    assumed,
+    dependences,
+    headline,
+    labels,
+    plain,
+    ran,
+    untried,
+)
 
 #: What a page says of the pictures on it, and of itself.
 _EVIDENCE = {
@@ -104,6 +115,9 @@ def render(run: Run, evidence: Evidence) -> str:
         checks=_checks(record, names),
         together=_together(record),
         bounds=_bounds(record, names),
+        assumed=assumed(record),
+        assumed_label=ASSUMED,
+        dependences=dependences(record),
         untried=untried(record),
         cells=_cells(record, names),
         plan=_toml(record.plan),

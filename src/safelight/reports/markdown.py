@@ -10,10 +10,14 @@ from safelight.reports import numbers
 from safelight.reports.curves import answers
 from safelight.reports.evidence import Evidence
 from safelight.reports.sentences import (
+    ASSUMED,
     Label,
+    assumed,
     chip,
+    dependences,
     failed_controls,
     headline,
+    judged,
     labels,
     plain,
     ran,
@@ -32,25 +36,32 @@ def render(run: Run, evidence: Evidence) -> str:
     head = headline(record)
     names = labels(record.findings)
     said = [
-        f"## Safelight: {chip(head.outcome, head.severity)}",
+        f"## Safelight: {judged(head)}",
         f"**{_text(head.title)}**",
         _text(f"{head.measured} {head.lead}".strip()),
+        *(_listed(f"{ASSUMED} ({who})", lines) for who, lines in assumed(record)),
         *(
-            "\n".join([f"**{_text(question)}**", "", *(f"- {_text(one)}" for one in found)])
-            for question, found in answers(record)
+            _listed("Tested apart, judged by no attack", seen)
+            for seen in [dependences(record)]
+            if seen
         ),
+        *(_listed(question, found) for question, found in answers(record)),
         "\n".join(_table(record.findings, names)),
         _footing(record),
     ]
     failed = failed_controls(record)
     if failed:
-        said.append("\n".join(["**Failed controls**", "", *(f"- {_text(one)}" for one in failed)]))
+        said.append(_listed("Failed controls", failed))
     gaps = untried(record)
     if gaps:
         lines = ["<details><summary>What was not tried</summary>", ""]
         lines += [f"- {_text(what)}{': ' + _code(how) if how else ''}" for what, how in gaps]
         said.append("\n".join([*lines, "", "</details>"]))
     return "\n\n".join(said) + "\n"
+
+
+def _listed(what: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"**{_text(what)}**", "", *(f"- {_text(one)}" for one in lines)])
 
 
 def _table(findings: Sequence[Finding], names: dict[str, Label]) -> list[str]:
@@ -63,6 +74,8 @@ def _table(findings: Sequence[Finding], names: dict[str, Label]) -> list[str]:
         verdict = f"**{verdict}**" if one.verdict.outcome == "LEAK" else verdict
         if one.verdict.outcome == "INCONCLUSIVE":
             verdict += f": {_text(one.verdict.reason)}"
+        if one.assumptions and not one.skipped:
+            verdict += " (under assumptions)"
         cells = [_code(name.where), f"{_code(name.attack)} ({_text(name.detail)})", verdict]
         cells += [*_measured(one), numbers.duration(one.seconds) if not one.skipped else ""]
         rows.append(f"| {' | '.join(cells)} |")

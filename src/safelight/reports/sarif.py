@@ -157,6 +157,7 @@ def _properties(finding: Finding) -> dict[str, Any]:
         "threatOptions": finding.threat_options,
         "attackOptions": finding.attack_options,
         "access": finding.access,
+        "assumptions": finding.assumptions,
         "measurements": {
             name: one.model_dump(include=shown) for name, one in finding.measurements.items()
         },

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from safelight.record.record import Finding, Measurement, Outcome, Record, Severity
+from safelight.record.record import (
+    Dependence,
+    Finding,
+    Measurement,
+    Outcome,
+    Record,
+    Severity,
+)
 from safelight.record.verdict import LINE_UP, worst
 from safelight.reports import numbers
 from safelight.reports.adversaries import ORDER, adversaries, attacker, holds_back
@@ -15,10 +22,17 @@ from safelight.reports.adversaries import ORDER, adversaries, attacker, holds_ba
 _WATCHED = {
     "split_inference": ("message", "{message} sent after {where}"),
     "prediction_api": ("answer", "{message} of {where} that the service gives"),
+    "trusted_execution": ("size", "the sizes of what goes into and out of the enclave at {where}"),
 }
+
+#: How findings are labeled that hold only if something does that no audit measures.
+ASSUMED = "Assumed, not measured"
 
 #: The ending of a plural's genitive, typographic.
 _S = "\N{RIGHT SINGLE QUOTATION MARK}"
+
+#: The p-value from which on a dependence is called one; no verdict rests on it.
+DEPENDS = 0.01
 
 _CONFIDENCE = {
     "high": "high (its controls passed, on 100 or more victims and 3 or more seeds)",
@@ -37,6 +51,7 @@ class Headline:
 
     ``measured`` is one sentence with the leading finding's naming, its interval and chance;
     ``carrier`` names the measurement that carries the verdict. Both are empty where nothing does.
+    ``given`` labels a verdict that rests on assumptions, and is empty otherwise.
     """
 
     outcome: Outcome
@@ -47,6 +62,7 @@ class Headline:
     measured: str
     finding: Finding | None
     carrier: Carrier
+    given: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,56 @@ def headline(record: Record) -> Headline:
         measured=measured,
         finding=leading,
         carrier=carrier,
+        given=_given(record, leading),
     )
+
+
+def _given(record: Record, leading: Finding | None) -> str:
+    """Label the verdict: a leak rests on its finding, the rest on all that were run."""
+    resting = [leading] if leading and leading.verdict.outcome == "LEAK" else ran(record)
+    return "under assumptions" if any(one.assumptions for one in resting) else ""
+
+
+def judged(head: Headline) -> str:
+    """Write the record's verdict with its severity, and with the label of what it rests on."""
+    label = f", {head.given} ({ASSUMED.lower()})" if head.given else ""
+    return chip(head.outcome, head.severity) + label
+
+
+def assumed(record: Record) -> list[tuple[str, list[str]]]:
+    """Return what findings take for granted: which findings, and the assumptions."""
+    places: dict[tuple[str, ...], dict[str, None]] = {}
+    for one in ran(record):
+        if one.assumptions:
+            who = f"{one.threat.replace('_', ' ')} at {one.where}"
+            places.setdefault(tuple(one.assumptions), {})[plain(who)] = None
+    return [(", ".join(who), [plain(one) for one in lines]) for lines, who in places.items()]
+
+
+def dependences(record: Record) -> list[str]:
+    """Say of each thing that is seen beside messages whether it depends on the picture."""
+    return list(dict.fromkeys(_dependence(one) for one in record.dependences))
+
+
+def _dependence(one: Dependence) -> str:
+    said = f"{plain(one.what)} at {plain(one.where)}: "
+    said = said[:1].upper() + said[1:]
+    unit, digits = plain(one.unit), 0 if one.unit == "bytes" else 2
+    if one.low == one.high:
+        value = numbers.number(one.typical, digits)
+        return f"{said}{value} {unit} for each of {one.pictures} pictures"
+    low, middle, high = (numbers.number(x, digits) for x in (one.low, one.typical, one.high))
+    return (
+        f"{said}{middle} {unit} ({low} to {high} over {one.pictures} pictures); "
+        f"on the picture {_clearly(one.by_picture_p)} (concordance {one.by_picture:.2f} over "
+        f"{one.rounds} rounds, p = {one.by_picture_p:.3f}), on its class "
+        f"{_clearly(one.by_class_p)} ({numbers.percent(one.by_class)} of the variance, "
+        f"p = {one.by_class_p:.3f})"
+    )
+
+
+def _clearly(p: float) -> str:
+    return "it depends" if p <= DEPENDS else "no dependence is seen"
 
 
 def ran(record: Record) -> list[Finding]:
@@ -208,7 +273,10 @@ def _leak(record: Record, finding: Finding) -> tuple[str, str, str, Carrier]:
 
 def _no_evidence(record: Record, finding: Finding) -> tuple[str, str, str, Carrier]:
     named, gain = finding.measurements["named"], finding.measurements["gain"]
-    title = f"No evidence that your users{_S} pictures can be rebuilt, within what was tried."
+    resting = any(one.assumptions for one in ran(record))
+    title = f"No evidence that your users{_S} pictures can be rebuilt, within what was tried" + (
+        " and if what is assumed holds." if resting else "."
+    )
     lead = (
         f"The attack that came furthest was {plain(finding.attack)} on {watched(finding)}. Its "
         f"SSIM over the best null is {numbers.number(gain.value, 2, signed=True)} "
@@ -216,6 +284,10 @@ def _no_evidence(record: Record, finding: Finding) -> tuple[str, str, str, Carri
         f"planted, so it works. This clears the attacks, places and attackers that were tried "
         f"here ({len(ran(record))} in all), and no others."
     )
+    if resting:
+        lead += " It says nothing of attackers who break what is assumed."
+    if any(min(one.by_picture_p, one.by_class_p) <= DEPENDS for one in record.dependences):
+        lead += " What is seen does depend on the picture, and may tell what no attack here asks."
     return title, lead, _naming(named), "named"
 
 

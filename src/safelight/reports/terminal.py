@@ -14,10 +14,14 @@ from safelight.reports import numbers
 from safelight.reports.curves import answers
 from safelight.reports.evidence import Evidence
 from safelight.reports.sentences import (
+    ASSUMED,
     Headline,
+    assumed,
     chip,
+    dependences,
     failed_controls,
     headline,
+    judged,
     labels,
     plain,
     untried,
@@ -43,9 +47,17 @@ def render(run: Run, evidence: Evidence, width: int = WIDTH) -> str:
     head = headline(record)
     console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
     with console.capture() as captured:
-        console.print(Text(chip(head.outcome, head.severity)))
+        console.print(Text(judged(head)))
         console.print(Text(head.title))
         console.print(Text("\n" + f"{head.measured} {head.lead}".strip()))
+        for who, lines in assumed(record):
+            console.print(Text(f"\n{ASSUMED} ({who}):"))
+            for line in lines:
+                console.print(Text(f"  {line}"))
+        if seen := dependences(record):
+            console.print(Text("\nTested apart, judged by no attack:"))
+            for line in seen:
+                console.print(Text(f"  {line}"))
         for question, found in answers(record):
             console.print(Text(f"\n{question}"))
             for one in found:
@@ -72,11 +84,13 @@ def _table(record: Record) -> Table:
     for one in record.findings:
         name, verdict = names[one.id], one.verdict
         attack = Text(name.attack).append(f"\n{name.detail}")
-        judged = Text(chip(verdict.outcome, verdict.severity))
+        told = Text(chip(verdict.outcome, verdict.severity))
+        if one.assumptions and not one.skipped:
+            told.append("\nunder assumptions")
         if not one.measurements:
-            judged.append(f"\n{plain(verdict.reason)}")
+            told.append(f"\n{plain(verdict.reason)}")
         time = "" if one.skipped else numbers.duration(one.seconds)
-        table.add_row(Text(name.where), attack, judged, *_measured(one), Text(time))
+        table.add_row(Text(name.where), attack, told, *_measured(one), Text(time))
     return table
 
 

@@ -23,17 +23,21 @@ Pictures = Literal["training set", "same distribution", "noise", "none"]
 #: What is known of the structure of what sends.
 Structure = Literal["known", "different"]
 
-Sends = Annotated[int, pydantic.Field(ge=1)]
+Count = Annotated[int, pydantic.Field(ge=1)]
+
+Sends = Count
 
 
 class MessageThreat(abc.ABC):
     """Somebody reads messages about pictures that he does not see.
 
     Every threat is a frozen dataclass with these fields, among others, which its own docstring
-    explains in the words of its deployment.
+    explains in the words of its deployment. ``assumptions`` are what its findings rest on and
+    nothing here measures; reports label them so.
     """
 
     reference: ClassVar[Reference]
+    assumptions: ClassVar[tuple[str, ...]] = ()
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
