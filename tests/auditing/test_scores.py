@@ -6,7 +6,7 @@ import pytest
 from safelight.auditing.score_files import ScoreSet
 from safelight.auditing.scores import assess
 from safelight.record.membership import ERROR, RATES, TESTS, ScoreFile, ScoresRecord
-from safelight.record.membership_audit import correct
+from safelight.record.membership_finding import correct
 
 
 def as_set(scores, name="members.npz"):

@@ -7,11 +7,10 @@ from safelight.record.generator import (
     blind_control,
     judge_generator,
     load_generator_record,
-    overall,
     reciting_control,
 )
 from safelight.record.membership import ERROR, TESTS, Compared, Rate, ScoreFile, ScoresRecord
-from safelight.record.membership_audit import correct
+from safelight.record.membership_finding import correct, overall
 from safelight.record.record import Control, Measurement, Verdict
 
 WORKS = reciting_control(0.0005, 1.0, None, 100)

@@ -7,13 +7,12 @@ from safelight.record.membership import ERROR, TESTS, Compared, Rate, ScoreFile,
 from safelight.record.membership_audit import (
     AttackFinding,
     blind_control,
-    correct,
     judge_attack,
     leaking_control,
     load_membership_record,
-    overall,
     region_control,
 )
+from safelight.record.membership_finding import correct, overall
 from safelight.record.record import Control, Measurement, Verdict
 
 

@@ -18,8 +18,8 @@ from safelight.record.generator import (
     GeneratorRecord,
     judge_generator,
     load_generator_record,
-    overall,
 )
+from safelight.record.membership_finding import overall
 from safelight.record.record import Control, Role, TargetFacts, Verdict
 from safelight.record.store import Run
 from safelight.stats.seeds import Seeds

@@ -27,7 +27,7 @@ from safelight.metrics.membership_null import p_values, shuffled, statistics
 from safelight.metrics.memorization import SAME, likeness_to_claims, nearest, scale
 from safelight.record.generator import Found, Shown, blind_control, reciting_control
 from safelight.record.membership import RATES, ScoresRecord
-from safelight.record.membership_audit import correct
+from safelight.record.membership_finding import correct
 from safelight.record.record import Control, Measurement
 from safelight.record.store import Run
 from safelight.record.verdict import LEVEL

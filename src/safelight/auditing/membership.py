@@ -30,8 +30,8 @@ from safelight.record.membership_audit import (
     MembershipRecord,
     Privacy,
     judge_attack,
-    overall,
 )
+from safelight.record.membership_finding import overall
 from safelight.record.record import Control, Verdict
 from safelight.record.store import Run
 from safelight.stats.seeds import Seeds

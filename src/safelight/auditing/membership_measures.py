@@ -23,10 +23,10 @@ from safelight.record.membership_audit import (
     Calls,
     Privacy,
     blind_control,
-    correct,
     leaking_control,
     region_control,
 )
+from safelight.record.membership_finding import correct
 from safelight.record.record import Control, Measurement
 from safelight.record.verdict import LEVEL
 from safelight.stats.intervals import clopper_pearson

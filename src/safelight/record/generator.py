@@ -2,16 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from safelight.record.membership import ERROR, TESTS, ScoresRecord
+from safelight.record.membership import ERROR, TESTS
+from safelight.record.membership_finding import (
+    BLIND_ERROR,
+    MembershipFinding,
+    inconclusive,
+    trusted,
+    void,
+)
 from safelight.record.reading import read
 from safelight.record.record import (
-    SEVERITIES,
     Component,
     Control,
     Measurement,
@@ -21,7 +26,6 @@ from safelight.record.record import (
     TargetFacts,
     Verdict,
 )
-from safelight.record.verdict import never_attacked
 
 #: Raised whenever a reader of an older version would misread a newer record.
 SCHEMA_VERSION = 1
@@ -29,10 +33,6 @@ SCHEMA_VERSION = 1
 #: The controls, by name, beside the planted leak in the scores.
 RECITING = "a generator that recites"
 BLIND = "pictures nobody trained on"
-
-#: The two sets are taken to differ in more than membership if the adversary's own pictures tell
-#: them apart this surely. It makes a verdict void, so that it must be rarer than one in error.
-BLIND_ERROR = 0.001
 
 #: Every second training picture had: the training set is as good as published. One in ten: anyone
 #: in it must expect to be seen. (Both are lower limits.)
@@ -75,42 +75,23 @@ class Shown(_Frozen):
     others_artifact: str = ""
 
 
-class GeneratorFinding(_Frozen):
+class GeneratorFinding(MembershipFinding):
     """One attack under one threat: what it reached, and what that means.
 
-    ``scores`` is None where the attack was not run (``skipped``) or failed (``failed``); its
-    p-values are corrected for the number of tests of the audit. ``found`` is there for extraction
-    alone, as is ``claims``, how many pictures the attack claimed.
+    ``found`` is there for extraction alone, as is ``claims``, how many pictures the attack claimed.
     """
 
-    threat: str
-    threat_options: dict[str, Any]
-    attack: str
-    options: dict[str, Any]
-    access: str
     asks: Asks
-    skipped: str = ""
-    failed: str = ""
-    verdict: Verdict
-    scores: ScoresRecord | None = None
     found: Found | None = None
     shown: Shown | None = None
-    controls: list[Control] = []
     claims: int = 0
-    queries: int = 0
-    provenance: dict[str, float] = {}
-    seconds: float = 0.0
+    provenance: dict[str, float] = Field(default_factory=dict)
 
     @property
-    def id(self) -> str:
-        """Equal for the same attack with the same options under the same threat."""
-        same = [self.threat, self.threat_options, self.attack, self.options]
-        return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
-
-    @property
-    def where(self) -> str:
-        """What is exposed."""
-        return "the training set"
+    def reached(self) -> float:
+        """The share of the training set that is extracted for sure, and the AUC."""
+        had = (self.found.members.low or 0.0) if self.found else 0.0
+        return had + ((self.scores.auc.measurement.value or 0.0) if self.scores else 0.0)
 
 
 class GeneratorRecord(_Frozen):
@@ -197,12 +178,9 @@ def judge_generator(finding: GeneratorFinding, blind: Control | None) -> Verdict
         finding: with scores and controls.
         blind: whether the two sets differ in nothing but membership; None where nobody could tell.
     """
-    if finding.skipped:
-        return _inconclusive(f"not run: {finding.skipped}")
-    if finding.failed or finding.scores is None:
-        return _inconclusive(f"error: {finding.failed or 'there are no scores'}")
-    if blind is not None and not blind.passed:
-        return _inconclusive(f"the two sets differ in more than membership: {blind.detail}")
+    nothing = void(finding, blind)
+    if nothing is not None or finding.scores is None:
+        return nothing or inconclusive("there are no scores")
     scores, found = finding.scores.verdict, finding.found
     if found is not None and extracting(found):
         return Verdict(
@@ -214,12 +192,7 @@ def judge_generator(finding: GeneratorFinding, blind: Control | None) -> Verdict
     if scores.outcome == "LEAK" and finding.asks == "extraction":
         # Training pictures lie nearer to what was found than others, but nobody's picture is had.
         return scores.model_copy(update={"severity": "low"})
-    failed = [one for one in finding.controls if not one.passed]
-    missing = not any(one.name == RECITING for one in finding.controls)
-    if scores.outcome == "NO EVIDENCE" and (failed or missing):
-        why = failed[0].detail if failed else "it was not tried on a generator that recites"
-        return _inconclusive(f"the attack found nothing, but nobody knows whether it can: {why}")
-    return scores
+    return trusted(scores, finding.controls, RECITING, "a generator that recites")
 
 
 def extracting(found: Found) -> bool:
@@ -236,29 +209,6 @@ def told(found: Found) -> str:
     )
 
 
-def overall(findings: Sequence[GeneratorFinding]) -> Verdict:
-    """Return the verdict on a generator: the worst leak, else what is open, else what is clear."""
-    ran = [one for one in findings if not one.skipped]
-    leaks = [one for one in ran if one.verdict.outcome == "LEAK"]
-    if leaks:
-        return max(leaks, key=strength).verdict
-    open_ = [one.verdict for one in ran if one.verdict.outcome == "INCONCLUSIVE"]
-    if open_ or not ran:
-        return open_[0] if open_ else _inconclusive("no attack fits the threat")
-    if idle := never_attacked(findings):
-        return _inconclusive(idle[0])
-    return min((one.verdict for one in ran), key=lambda one: one.confidence == "high")
-
-
-def strength(finding: GeneratorFinding) -> tuple[int, float]:
-    """Return what orders findings with the same outcome: severity, extracted pictures, AUC."""
-    severity = SEVERITIES.index(finding.verdict.severity)
-    if finding.scores is None:
-        return severity, 0.0
-    had = (finding.found.members.low or 0.0) if finding.found else 0.0
-    return severity, had + (finding.scores.auc.measurement.value or 0.0)
-
-
 def load_generator_record(path: str | Path) -> GeneratorRecord:
     """Read the record of an audit of a generator, by its folder or its record.json.
 
@@ -273,7 +223,3 @@ def _severity(found: Found) -> Severity:
     if share > MOST:
         return "critical"
     return "high" if share > SOME else "medium"
-
-
-def _inconclusive(reason: str) -> Verdict:
-    return Verdict(outcome="INCONCLUSIVE", severity="none", confidence="low", reason=reason)

@@ -2,16 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from safelight.record.membership import ERROR, TESTS, ScoresRecord, judge
+from safelight.record.membership import ERROR, TESTS
+from safelight.record.membership_finding import (
+    BLIND_ERROR,
+    MembershipFinding,
+    inconclusive,
+    trusted,
+    void,
+)
 from safelight.record.reading import read
 from safelight.record.record import (
-    SEVERITIES,
     Component,
     Control,
     Measurement,
@@ -27,10 +32,6 @@ SCHEMA_VERSION = 1
 #: The controls, by name, beside the planted leak in the scores.
 LEAKING = "a target that leaks"
 BLIND = "models that never saw them"
-
-#: The two sets are taken to differ in more than membership if models that saw neither tell them
-#: apart this surely. It makes a verdict void, so that it must be rarer than a verdict in error.
-BLIND_ERROR = 0.001
 
 #: Most exposed members that the record lists.
 EXPOSED = 20
@@ -67,42 +68,26 @@ class Calls(_Frozen):
     fpr: Measurement
 
 
-class AttackFinding(_Frozen):
+class AttackFinding(MembershipFinding):
     """One attack under one threat: what it reached, and what that means.
 
-    ``scores`` is None where the attack was not run (``skipped``) or failed (``failed``); its
-    p-values are corrected for the number of attacks. ``exposed`` are positions of the members with
-    the highest scores among ``data.private``, the highest first, with ``exposed_scores``.
-    ``within`` says whether the ROC curve keeps to the region that the training promises.
+    ``exposed`` are positions of the members with the highest scores among ``data.private``, the
+    highest first, with ``exposed_scores``. ``within`` says whether the ROC curve keeps to the
+    region that the training promises.
     """
 
-    threat: str
-    threat_options: dict[str, Any]
-    attack: str
-    options: dict[str, Any]
-    access: str
-    skipped: str = ""
-    failed: str = ""
-    verdict: Verdict
-    scores: ScoresRecord | None = None
     calls: Calls | None = None
-    controls: list[Control] = []
     within: Control | None = None
-    exposed: list[int] = []
-    exposed_scores: list[float] = []
-    queries: int = 0
-    seconds: float = 0.0
+    exposed: list[int] = Field(default_factory=list)
+    exposed_scores: list[float] = Field(default_factory=list)
 
     @property
-    def id(self) -> str:
-        """Equal for the same attack with the same options under the same threat."""
-        same = [self.threat, self.threat_options, self.attack, self.options]
-        return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
-
-    @property
-    def where(self) -> str:
-        """What is exposed."""
-        return "the training set"
+    def reached(self) -> float:
+        """The TPR that is sure at a false alarm rate of 1 % or less, and the AUC."""
+        if self.scores is None:
+            return 0.0
+        caught = [one.compared.measurement.low for one in self.scores.rates if one.fpr <= 0.01]
+        return max(low or 0.0 for low in caught) + (self.scores.auc.measurement.value or 0.0)
 
 
 class MembershipRecord(_Frozen):
@@ -148,33 +133,6 @@ class MembershipRecord(_Frozen):
             for one in self.findings
         ]
         return hashlib.sha256(json.dumps(found, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def correct(scores: ScoresRecord, attacks: int) -> ScoresRecord:
-    """Return scores with p-values that count ``attacks`` tries (Bonferroni), judged anew.
-
-    ``reach`` is left: the caller measures it at ``ERROR / TESTS / attacks``.
-    """
-
-    def raised(p: float) -> float:
-        return min(p * attacks, 1.0)
-
-    auc = scores.auc.model_copy(update={"p": raised(scores.auc.p)})
-    rates = [
-        one.model_copy(
-            update={"compared": one.compared.model_copy(update={"p": raised(one.compared.p)})}
-        )
-        for one in scores.rates
-    ]
-    opposite = raised(scores.reversed_p)
-    return scores.model_copy(
-        update={
-            "auc": auc,
-            "rates": rates,
-            "reversed_p": opposite,
-            "verdict": judge(auc, rates, scores.controls, opposite),
-        }
-    )
 
 
 def leaking_control(p: float, auc: float) -> Control:
@@ -234,12 +192,9 @@ def judge_attack(finding: AttackFinding, blind: Control | None) -> Verdict:
         finding: with scores, controls and whether it keeps to the promise.
         blind: whether the two sets differ in nothing but membership; None where nobody could tell.
     """
-    if finding.skipped:
-        return _inconclusive(f"not run: {finding.skipped}")
-    if finding.failed or finding.scores is None:
-        return _inconclusive(f"error: {finding.failed or 'there are no scores'}")
-    if blind is not None and not blind.passed:
-        return _inconclusive(f"the two sets differ in more than membership: {blind.detail}")
+    nothing = void(finding, blind)
+    if nothing is not None or finding.scores is None:
+        return nothing or inconclusive("there are no scores")
     found = finding.scores.verdict
     if finding.within is not None and not finding.within.passed:
         return Verdict(
@@ -248,39 +203,7 @@ def judge_attack(finding: AttackFinding, blind: Control | None) -> Verdict:
             confidence="high",
             reason=f"the training breaks its promise: {finding.within.detail}",
         )
-    failed = [one for one in finding.controls if not one.passed]
-    missing = not any(one.name == LEAKING for one in finding.controls)
-    if found.outcome == "NO EVIDENCE" and (failed or missing):
-        why = failed[0].detail if failed else "it was not tried on a target that leaks"
-        return _inconclusive(f"the attack found nothing, but nobody knows whether it can: {why}")
-    return found
-
-
-def overall(findings: Sequence[AttackFinding]) -> Verdict:
-    """Return the verdict on the target: the worst leak, else what is open, else what is clear."""
-    ran = [one for one in findings if not one.skipped]
-    leaks = [one for one in ran if one.verdict.outcome == "LEAK"]
-    if leaks:
-        return max(leaks, key=strength).verdict
-    failed = [one.verdict for one in ran if one.failed or one.verdict.outcome == "INCONCLUSIVE"]
-    if failed or not ran:
-        return failed[0] if failed else _inconclusive("no attack fits the threat")
-    return min((one.verdict for one in ran), key=lambda one: one.confidence == "high")
-
-
-def strength(finding: AttackFinding) -> tuple[int, float]:
-    """Return what orders findings with the same outcome: severity, then how much is caught.
-
-    That is by the highest lower limit of the TPR at a false alarm rate of 1 % or less, and by the
-    AUC where nothing is caught.
-    """
-    severity = SEVERITIES.index(finding.verdict.severity)
-    if finding.scores is None:
-        return severity, 0.0
-    caught = max(
-        one.compared.measurement.low or 0.0 for one in finding.scores.rates if one.fpr <= 0.01
-    )
-    return severity, caught + (finding.scores.auc.measurement.value or 0.0)
+    return trusted(found, finding.controls, LEAKING, "a target that leaks")
 
 
 def load_membership_record(path: str | Path) -> MembershipRecord:
@@ -290,7 +213,3 @@ def load_membership_record(path: str | Path) -> MembershipRecord:
         RecordError: there is none, it is cut short, or of another kind or version.
     """
     return read(path, MembershipRecord, SCHEMA_VERSION, "membership")
-
-
-def _inconclusive(reason: str) -> Verdict:
-    return Verdict(outcome="INCONCLUSIVE", severity="none", confidence="low", reason=reason)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jinja2
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +27,7 @@ from safelight.reports.evidence import Evidence
 from safelight.reports.extraction_pictures import views
 from safelight.reports.roc import Drawing, Mark, Tick
 from safelight.reports.sentences import chip, plain
+from safelight.reports.template import fill
 from safelight.reports.terminal import WIDTH
 
 #: What holds whatever was found.
@@ -152,16 +152,11 @@ def page(run: Run, evidence: Evidence) -> str:
         RecordError: the record or one of its contact sheets cannot be read.
     """
     record = load_extraction(run.folder)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("safelight.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"number": numbers.number, "plain": plain}
     lead = leading(record)
-    return environment.get_template("extraction.html.j2").render(
+    return fill(
+        "extraction.html.j2",
+        number=numbers.number,
+        plain=plain,
         record=record,
         title=title(record),
         lead=lead_text(record),

@@ -4,7 +4,6 @@ import io
 import itertools
 from dataclasses import dataclass
 
-import jinja2
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +14,6 @@ from safelight.record.generator import (
     GeneratorRecord,
     extracting,
     load_generator_record,
-    strength,
 )
 from safelight.record.membership import ERROR, ScoresRecord
 from safelight.record.record import Control, Measurement
@@ -26,6 +24,7 @@ from safelight.reports.generator_pictures import made, views
 from safelight.reports.membership import Check, _points
 from safelight.reports.roc import Drawing, draw
 from safelight.reports.sentences import chip, plain
+from safelight.reports.template import fill
 from safelight.reports.terminal import WIDTH
 
 #: What holds whatever was found.
@@ -120,14 +119,8 @@ def page(run: Run, evidence: Evidence) -> str:
         RecordError: the record or a sheet of pictures cannot be read.
     """
     record = load_generator_record(run.folder)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("safelight.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("generator.html.j2").render(
+    return fill(
+        "generator.html.j2",
         record=record,
         title=title(record),
         lead=lead(record),
@@ -213,9 +206,7 @@ def _ranked(record: GeneratorRecord) -> list[GeneratorFinding]:
     """Return the findings that were run, the one that carries the verdict first."""
     outcome = record.verdict.outcome if record.verdict else ""
     ran = [one for one in record.findings if one.scores is not None]
-    return sorted(
-        ran, key=lambda one: (one.verdict.outcome == outcome, strength(one)), reverse=True
-    )
+    return sorted(ran, key=lambda one: (one.verdict.outcome == outcome, one.strength), reverse=True)
 
 
 def _scores(finding: GeneratorFinding) -> ScoresRecord:

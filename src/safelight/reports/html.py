@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 import tomli_w
 from markupsafe import Markup
 
@@ -31,6 +30,7 @@ from safelight.reports.sentences import (
     ran,
     untried,
 )
+from safelight.reports.template import fill
 
 #: What a page says of the pictures on it, and of itself.
 _EVIDENCE = {
@@ -88,18 +88,14 @@ def render(run: Run, evidence: Evidence) -> str:
     """
     record = run.load()
     head = headline(record)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("safelight.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"number": numbers.number, "plain": plain, "sample": charts.sample}
     names = labels(record.findings)
     oracles = [one.name for one in record.baselines if one.oracle]
     pictures = gallery(run, record, evidence)
-    return environment.get_template("report.html.j2").render(
+    return fill(
+        "report.html.j2",
+        number=numbers.number,
+        plain=plain,
+        sample=charts.sample,
         record=record,
         head=head,
         # A line that ends after "200 of" reads as another number.

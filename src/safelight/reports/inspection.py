@@ -5,12 +5,12 @@ import io
 from dataclasses import dataclass, field
 from typing import Literal
 
-import jinja2
 from PIL import Image
 
 from safelight.reports import numbers
 from safelight.reports.evidence import Evidence
 from safelight.reports.pictures import BLOCKS, LOSSLESS
+from safelight.reports.template import fill
 
 #: Longest side of a picture on the page, in pixels.
 _SIDE = 128
@@ -199,20 +199,12 @@ def summary(found: Inspection) -> str:
 
 def render(found: Inspection, evidence: Evidence) -> str:
     """Render an inspection as one self-contained HTML page."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("safelight.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {
-        "number": numbers.number,
-        "many": _many,
-        "inline": lambda image: _inline(image, evidence),
-    }
     told = points(found)
-    return environment.get_template("inspection.html.j2").render(
+    return fill(
+        "inspection.html.j2",
+        number=numbers.number,
+        many=_many,
+        inline=lambda image: _inline(image, evidence),
         found=found,
         points=told if told[0].kind == "clear" else told[1:],
         head=told[0],

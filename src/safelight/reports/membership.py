@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import jinja2
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +16,6 @@ from safelight.record.membership_audit import (
     AttackFinding,
     MembershipRecord,
     load_membership_record,
-    strength,
 )
 from safelight.record.record import Control, Measurement
 from safelight.record.store import Run
@@ -26,6 +24,7 @@ from safelight.reports.evidence import Evidence
 from safelight.reports.exposed import tiles
 from safelight.reports.roc import Drawing, draw
 from safelight.reports.sentences import chip, plain
+from safelight.reports.template import fill
 from safelight.reports.terminal import WIDTH
 
 #: What holds whatever was found.
@@ -125,7 +124,7 @@ def leading(record: MembershipRecord) -> AttackFinding | None:
     if not ran:
         return None
     outcome = record.verdict.outcome if record.verdict else ""
-    return max(ran, key=lambda one: (one.verdict.outcome == outcome, strength(one)))
+    return max(ran, key=lambda one: (one.verdict.outcome == outcome, one.strength))
 
 
 def lines(record: MembershipRecord) -> list[Line]:
@@ -141,14 +140,8 @@ def page(run: Run, evidence: Evidence) -> str:
     """
     record = load_membership_record(run.folder)
     worst = leading(record)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("safelight.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("membership.html.j2").render(
+    return fill(
+        "membership.html.j2",
         record=record,
         title=title(record),
         lead=lead(record),

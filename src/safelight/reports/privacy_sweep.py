@@ -3,7 +3,6 @@
 import io
 from dataclasses import dataclass
 
-import jinja2
 from markupsafe import Markup
 from rich import box
 from rich.console import Console
@@ -14,6 +13,7 @@ from safelight.record.privacy_sweep import FPR, Leakage, Point, SweepRecord
 from safelight.record.record import Measurement
 from safelight.reports import charts, numbers
 from safelight.reports.sentences import plain
+from safelight.reports.template import fill
 from safelight.reports.terminal import WIDTH
 from safelight.reports.tradeoff import Across, Mark, draw
 
@@ -108,14 +108,8 @@ def text(record: SweepRecord, width: int = WIDTH) -> str:
 
 def page(record: SweepRecord) -> str:
     """Render as one self-contained HTML page."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("safelight.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("privacy_sweep.html.j2").render(
+    return fill(
+        "privacy_sweep.html.j2",
         record=record,
         title=title(record),
         lead=lead(record),

@@ -3,7 +3,6 @@
 import io
 from dataclasses import dataclass, replace
 
-import jinja2
 from markupsafe import Markup
 from rich import box
 from rich.console import Console
@@ -18,6 +17,7 @@ from safelight.reports import numbers
 from safelight.reports.evidence import Evidence
 from safelight.reports.pictures import Row, Tile, cut_out, drawn
 from safelight.reports.sentences import plain
+from safelight.reports.template import fill
 from safelight.reports.terminal import WIDTH
 from safelight.reports.tradeoff import Across, Mark, draw
 
@@ -98,15 +98,9 @@ def page(run: Run, record: ScorecardRecord, evidence: Evidence) -> str:
     Raises:
         RecordError: an audit of it, or its pictures, cannot be read.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("safelight.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = [] if evidence == "none" else _strips(run, record, evidence)
-    return environment.get_template("scorecard.html.j2").render(
+    return fill(
+        "scorecard.html.j2",
         record=record,
         kind="leak" if record.advice.helps == "no" else "clear",
         title=title(record),

@@ -3,7 +3,6 @@
 import io
 from dataclasses import dataclass
 
-import jinja2
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +21,7 @@ from safelight.record.record import Measurement
 from safelight.reports import numbers
 from safelight.reports.roc import draw
 from safelight.reports.sentences import chip, plain
+from safelight.reports.template import fill
 from safelight.reports.terminal import WIDTH
 
 _S = "\N{RIGHT SINGLE QUOTATION MARK}"
@@ -135,14 +135,8 @@ def text(record: ScoresRecord, width: int = WIDTH) -> str:
 
 def page(record: ScoresRecord) -> str:
     """Render as one self-contained HTML page."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("safelight.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("scores.html.j2").render(
+    return fill(
+        "scores.html.j2",
         record=record,
         title=title(record),
         lead=lead(record),
