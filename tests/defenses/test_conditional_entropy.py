@@ -60,7 +60,7 @@ def test_units_do_not_matter():
 
 def test_training_leaves_less_beyond_the_class_and_as_much_of_it():
     roles, options = worlds.digits(), {"cut": "relu2", "noise": 0.5, "channels": 8, "stride": 8}
-    recipe, told, right = FitPlan(epochs=10, batch_size=32, learning_rate=2e-3), [], []
+    recipe, told, right = FitPlan(epochs=6, batch_size=32, learning_rate=2e-3), [], []
     for defense in (NoiseAware(**options), ConditionalEntropy(**options, weight=0.3)):
         torch.manual_seed(0)
         model = defense.prepared(Normalized(LeNet(), (0.5,), (0.5,)), (1, 28, 28))

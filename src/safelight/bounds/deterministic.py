@@ -17,8 +17,8 @@ def deterministic(first: Tensor, second: Tensor) -> Bound:
         return Bound(
             name="certificate",
             value=None,
-            holds="unknown",
-            assumptions=["every message is the same"],
+            holds="no",
+            assumptions=["the message is random given the picture"],
             detail=f"All {len(first)} pictures that were looked at send the same message, which "
             "tells nothing of them. That others do is not proved.",
         )
