@@ -1,7 +1,17 @@
+import dataclasses
+
 import pytest
 import torch
 
-from safelight.attacks.inversion.gradient import Gradient, Imitation, asked_shadows, heard, read
+from safelight.attacks.inversion.gradient import (
+    TUNED_ON,
+    VARIATIONS,
+    Gradient,
+    Imitation,
+    asked_shadows,
+    heard,
+    read,
+)
 from safelight.cache import Cache
 from safelight.defenses.dropout import Dropout
 from safelight.defenses.gaussian_noise import GaussianNoise
@@ -68,6 +78,24 @@ def test_regularizers_smooth_and_darken(tmp_path):
 
     assert rough(found(variation=1.0)) < 0.7 * rough(found())
     assert found(energy=1.0).mean() < 0.7 * found().mean()
+
+
+def test_the_variation_is_the_best_of_those_up_to_the_first_that_serves_worse(tmp_path):
+    seen, _ = watched(tmp_path)
+    (shadow,) = asked_shadows(SHADOW, 1, seen, Seeds(0))
+    attack = Gradient(imitation=SHADOW, steps=8, learning_rate=0.1)
+    answers, said = shadow.answers[:TUNED_ON], shadow.said[:TUNED_ON]
+
+    def score(weight):
+        one = dataclasses.replace(attack, variation=weight)
+        claim = one.search(seen, shadow.edge, answers, said, Seeds(0))
+        return float(ssim(claim, shadow.pictures[:TUNED_ON]).mean())
+
+    chosen = attack.chosen(seen, shadow, Seeds(0)).variation
+    scores = [score(weight) for weight in VARIATIONS]
+    at = VARIATIONS.index(chosen)
+    assert scores[: at + 1] == sorted(scores[: at + 1])
+    assert at + 1 == len(scores) or scores[at + 1] < scores[at]
 
 
 def test_starts_differ(tmp_path):

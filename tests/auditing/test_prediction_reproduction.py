@@ -40,6 +40,23 @@ def test_the_full_scale_runs_every_published_row_on_five_pairs():
     assert inputs == {"o", "x", "a", "ox", "oa", "xa", "oxa"}
 
 
+def test_the_quick_scale_asks_both_questions():
+    quick = PAPER["scales"]["quick"]
+    assert {"no queries: output", "no queries: gradient", "queries"} <= set(quick["rows"])
+    assert {"no queries: output", "queries"} <= set(quick["defended_rows"]) <= set(quick["rows"])
+    assert {"none", "top 1", "top 3"} <= set(quick["defenses"])
+    built = plans(PAPER, "quick")
+    assert {len(plan.attacks) for plan in built.values()} == {5, 2}
+    assert {plan.data.private.count for plan in built.values()} == {5000}
+
+
+def test_probabilities_are_rounded_where_a_defense_says_so():
+    for name, plan in plans(PAPER, "quick").items():
+        returns = {threat.options["returns"] for threat in plan.threats}
+        assert returns == {"probabilities" if name.startswith("probabilities") else "logits"}
+        assert plan.defense is None or "returns" not in plan.defense.options
+
+
 def test_an_unknown_row_is_told(monkeypatch):
     quick = PAPER["scales"]["quick"] | {"rows": ["queris"]}
     with pytest.raises(PlanError, match="queries"):

@@ -202,3 +202,49 @@ def test_a_source_is_found_in_the_mirror(tmp_path, monkeypatch):
     paint(tmp_path / "mnist", "ab")
     monkeypatch.setenv("SAFELIGHT_DATA", str(tmp_path))
     assert open_split("mnist", "train", plan("mnist")).classes == ("a", "b")
+
+
+def test_only_some_classes_are_drawn_and_keep_their_names():
+    roles = deal(plan(private=60, classes=["7", "2"]))
+    assert roles.private.classes == roles.public.classes == ("7", "2")
+    assert set(roles.private.class_counts().values()) == {30}
+    whole = embedded.open_split("train")
+    hashes = {}
+    for digit in (2, 7):
+        rows = whole.pictures(np.flatnonzero(whole.labels == digit))
+        hashes[str(digit)] = {one.tobytes() for one in rows}
+    for picture, label in zip(roles.private.images, roles.private.labels, strict=True):
+        assert picture.numpy().tobytes() in hashes[roles.private.classes[label]]
+
+
+def test_outliers_stand_first_in_private_and_holdout_and_nowhere_else():
+    odd = {"classes": ["0"], "count": 7}
+    roles = deal(plan(private=40, classes=["1", "7"], outliers=odd))
+    for one in (roles.private, roles.holdout):
+        assert one.classes == ("1", "7", "outlier")
+        assert one.labels[:7].tolist() == [2] * 7
+        assert one.labels[7:].max() == 1
+    assert len(roles.private) == 47
+    assert len(roles.holdout) == 107
+    assert roles.public.class_counts()["outlier"] == roles.victims.class_counts()["outlier"] == 0
+    hashes = [one for _, images in roles.items() for one in images.content_hashes()]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_outliers_may_be_of_another_source(tmp_path):
+    folder = paint(tmp_path / "noise", ["rough", "fine"], n=12, shape=(28, 28))
+    roles = deal(plan(private=20, outliers={"source": str(folder), "count": 5}))
+    assert roles.private.class_counts()["outlier"] == 5
+    assert "5 outliers of" in roles.private.source
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        ({"classes": ["11"]}, "unknown class of MNIST"),
+        ({"private": 20, "outliers": {"classes": ["x"], "count": 1}}, "unknown class of MNIST"),
+        ({"private": 20, "outliers": {"count": 5000}}, "lower data.outliers.count"),
+    ],
+)
+def test_classes_and_outliers_that_are_not_there_are_told(more, match):
+    fails(plan(**more), match)

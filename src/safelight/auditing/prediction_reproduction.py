@@ -48,17 +48,19 @@ def rows(paper: Mapping[str, Any], records: Mapping[str, Record]) -> list[Row]:
 def _plan(paper: Mapping[str, Any], own: Mapping[str, Any], defense: str, pair: int) -> Plan:
     threats: list[dict[str, Any]] = []
     attacks: list[dict[str, Any]] = []
+    change = dict(paper["defenses"][defense]) if defense != "none" else {}
+    returns = change.pop("returns", "logits")
     for one in _tried(paper, own, defense):
         label = f"attack {len(attacks) + 1}"
         attacks.append({"name": one["attack"], "label": label, **_options(own, one)})
         knows = one.get("knows", "nothing")
-        threat = {"name": "prediction_api", "returns": "logits", "knows": knows}
+        threat = {"name": "prediction_api", "returns": returns, "knows": knows}
         threats.append({**threat, "attacks": [label]})
     target = paper["plan"]["target"]
     content = {
         "name": f"{defense}, pair {pair}".replace(",", ""),
         "seeds": [pair],
-        "data": {**paper["plan"]["data"], "victims": own["victims"]},
+        "data": {**paper["plan"]["data"], **own.get("data", {}), "victims": own["victims"]},
         "target": {
             **target,
             "options": {**target.get("options", {}), **own.get("options", {})},
@@ -67,8 +69,8 @@ def _plan(paper: Mapping[str, Any], own: Mapping[str, Any], defense: str, pair: 
         "threats": _merged(threats),
         "attacks": attacks,
     }
-    if defense != "none":
-        content["defense"] = paper["defenses"][defense]
+    if change:
+        content["defense"] = change
     return parse_plan(content, f"the reproduction of {defense}")
 
 
@@ -87,9 +89,14 @@ def _merged(threats: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _tried(
     paper: Mapping[str, Any], own: Mapping[str, Any], defense: str
 ) -> list[Mapping[str, Any]]:
-    """Return the rows that a scale runs under a defense."""
+    """Return the rows that a scale runs under a defense: all, or those that it lists.
+
+    ``defended_rows``, where a scale has them, stand in for ``rows`` under a defense.
+    """
     names = [one["name"] for one in paper["rows"]]
     wanted = own.get("rows", names)
+    if defense != "none":
+        wanted = own.get("defended_rows", wanted)
     for name in wanted:
         if name not in names:
             raise PlanError(catalog.unknown("row", name, names))

@@ -1,6 +1,7 @@
 """Deal pictures into roles that share none: private, public, victims, holdout."""
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from safelight.data.images import ImageSet
 from safelight.data.sources import embedded, folder, hub
 from safelight.data.sources.source import Split
 from safelight.errors import DataError
-from safelight.plan.plan import DataPlan, RolePlan
+from safelight.plan.plan import DataPlan, OutlierPlan, RolePlan
 from safelight.stats.seeds import Seeds
+
+#: The class of pictures that ``data.outliers`` adds.
+OUTLIER = "outlier"
 
 #: Drawn in this order, so that the victims stay the same when the attacker gets more pictures.
 ORDER = ("private", "victims", "holdout", "public")
@@ -83,8 +87,10 @@ def deal(plan: DataPlan) -> Roles:
         if key not in pools:
             # By the folder's own name: where it lies must not change who is drawn.
             seeds = Seeds(plan.seed, ("roles", Path(key[0]).name, key[1]))
-            pools[key] = _Pool(open_split(*key, plan), seeds)
+            pools[key] = _Pool(_only(open_split(*key, plan), plan.classes), seeds)
         drawn[name] = pools[key].draw(name, role.count)
+    if plan.outliers is not None:
+        drawn = _with_outliers(drawn, plan.outliers, plan)
     if "victims" not in drawn:
         drawn["victims"] = drawn["holdout"].rows(torch.arange(0))
     _check_alike(drawn)
@@ -144,7 +150,53 @@ class _Pool:
         return np.concatenate(taken)[np.argsort(rank, kind="stable")]
 
 
-def _check_alike(drawn: dict[str, ImageSet]) -> None:
+def _only(split: Split, classes: Sequence[str] | None) -> Split:
+    """Return a split without the pictures of other classes."""
+    if classes is None:
+        return split
+    for one in classes:
+        if one not in split.classes:
+            raise DataError(catalog.unknown(f"class of {split.source}", one, split.classes))
+    place = np.full(len(split.classes), -1)
+    place[[split.classes.index(one) for one in classes]] = np.arange(len(classes))
+    kept = np.flatnonzero(place[split.labels] >= 0)
+    return Split(
+        labels=place[split.labels[kept]],
+        classes=tuple(classes),
+        pictures=lambda rows: split.pictures(kept[rows]),
+        source=f"{split.source}, only {', '.join(classes)}",
+    )
+
+
+def _with_outliers(
+    drawn: Mapping[str, ImageSet], outliers: OutlierPlan, plan: DataPlan
+) -> dict[str, ImageSet]:
+    """Put outliers before the training set, and others of their kind before the holdout.
+
+    First, so that whoever takes the first rows of both has them all.
+    """
+    source = outliers.source or plan.source
+    seeds = Seeds(plan.seed, ("outliers", Path(source).name, outliers.split))
+    pool = _Pool(_only(open_split(source, outliers.split, plan), outliers.classes), seeds)
+    found = {}
+    for name, own in drawn.items():
+        classes = (*own.classes, OUTLIER)
+        if name not in ("private", "holdout"):
+            found[name] = ImageSet(own.images, own.labels, classes, own.source)
+            continue
+        odd = pool.draw("outliers", outliers.count)
+        _check_shapes({name: own, "outliers": odd})
+        labels = torch.full((len(odd),), len(own.classes))
+        found[name] = ImageSet(
+            torch.cat([odd.images, own.images]),
+            torch.cat([labels, own.labels]),
+            classes,
+            f"{own.source}, {len(odd)} outliers of {odd.source}",
+        )
+    return found
+
+
+def _check_shapes(drawn: Mapping[str, ImageSet]) -> None:
     first, reference = next(iter(drawn.items()))
     for name, images in drawn.items():
         if images.shape != reference.shape:
@@ -152,6 +204,10 @@ def _check_alike(drawn: dict[str, ImageSet]) -> None:
                 f"data.{name} has pictures of shape {list(images.shape)}, data.{first} of "
                 f"{list(reference.shape)}; set data.size and data.channels"
             )
+
+
+def _check_alike(drawn: Mapping[str, ImageSet]) -> None:
+    _check_shapes(drawn)
     for name in ("holdout", "public"):
         if drawn["victims"].classes != drawn[name].classes:
             raise DataError(

@@ -29,6 +29,15 @@ class RolePlan(_Strict):
     count: int | None = Field(None, ge=1, description="draw this many, balanced over classes")
 
 
+class OutlierPlan(_Strict):
+    """Pictures unlike the others: they get a class of their own, ``outlier``."""
+
+    split: str = Field("train", description="split, sliced as in train[:30000]")
+    source: str | None = Field(None, description="another source than the data's, if set")
+    classes: list[str] | None = Field(None, min_length=1, description="of it, only these")
+    count: int = Field(ge=1, description="so many for private, and others for holdout")
+
+
 class DataPlan(_Strict):
     """The pictures and who may see them.
 
@@ -41,6 +50,12 @@ class DataPlan(_Strict):
     size: int | None = Field(None, ge=8, description="resize and center-crop to this many pixels")
     channels: Literal[1, 3] | None = Field(
         None, description="1 (gray) or 3 (color); as stored if unset"
+    )
+    classes: list[str] | None = Field(
+        None, min_length=1, description="only pictures of these classes; all if unset"
+    )
+    outliers: OutlierPlan | None = Field(
+        None, description="added to private and to holdout, before their own pictures"
     )
     private: RolePlan | None = Field(None, description="what the target was trained on")
     public: RolePlan = Field(description="what the attacker owns")

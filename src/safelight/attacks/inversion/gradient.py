@@ -238,7 +238,7 @@ def _roots(covariance: Tensor) -> tuple[Tensor, Tensor]:
     return (vectors * values.sqrt()) @ vectors.T, (vectors / values.sqrt()) @ vectors.T
 
 
-#: Weights of total variation to choose from, and on how many public pictures.
+#: Weights of total variation to choose from, rising, and on how many public pictures.
 VARIATIONS = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 TUNED_ON = 64
 
@@ -254,9 +254,10 @@ class Gradient(InversionAttack):
 
     Minimizes, for every picture by itself, mean((f(x) - z)^2) / var(z) + energy * sum(x^2) +
     variation * sum(|x_down - x| + |x_right - x|) by Adam, clamped to [0, 1] after each step. As no
-    picture's gradient depends on another's, batches are as large as is fast; the published search
-    takes 400 steps at a rate of 0.01 in batches of 32. The shadow's answers to other pictures also
-    serve to align the victims' with them (see ``inversion/aligned_template``).
+    picture's gradient depends on another's, batches are as large as is fast. The published search
+    takes 400 steps at a constant rate of 0.01 in batches of 32; 30 steps at 0.06, falling, can
+    still turn a black pixel white, and come nearer to the answer. The shadow's answers to other
+    pictures also serve to align the victims' with them (see ``inversion/aligned_template``).
 
     Attributes:
         imitation: how the shadow is trained.
@@ -279,8 +280,8 @@ class Gradient(InversionAttack):
     start: Literal["class mean", "instance", "random"] = "class mean"
     loss: Literal["squared", "cross-entropy"] = "squared"
     align: bool = True
-    steps: Count = 60
-    learning_rate: Positive = 0.03
+    steps: Count = 30
+    learning_rate: Positive = 0.06
     energy: Annotated[float, pydantic.Field(ge=0)] = 0.0
     variation: Annotated[float, pydantic.Field(ge=0)] | Literal["chosen"] = "chosen"
     batch_size: Count = 128
@@ -301,16 +302,22 @@ class Gradient(InversionAttack):
         return Reconstruction(claim, {"variation": float(ready.variation)})
 
     def chosen(self, seen: SplitObservation, shadow: Asked, rng: Seeds) -> "Gradient":
-        """Return this search with the variation that serves best on the shadow's other pictures."""
+        """Return this search with the variation that serves best on the shadow's other pictures.
+
+        Weights rise until one serves worse: too little leaves noise, too much a blur.
+        """
         if self.variation != "chosen":
             return self
         answers, said = shadow.answers[:TUNED_ON], shadow.said[:TUNED_ON]
-        tried = []
+        best, highest = self, -math.inf
         for weight in VARIATIONS:
             one = dataclasses.replace(self, variation=weight)
             claim = one.search(seen, shadow.edge, answers, said, rng)
-            tried.append((float(ssim(claim, shadow.pictures[:TUNED_ON]).mean()), one))
-        return max(tried, key=lambda pair: pair[0])[1]
+            score = float(ssim(claim, shadow.pictures[:TUNED_ON]).mean())
+            if score < highest:
+                break
+            best, highest = one, score
+        return best
 
     def search(
         self, seen: SplitObservation, edge: nn.Module, answers: Tensor, said: Tensor, rng: Seeds
