@@ -2,11 +2,13 @@
 
     python benchmarks/shadow_speed.py [SHADOWS] [PICTURES] [EPOCHS]
 
-All three train the same networks on the same pictures (noise of CIFAR-10's shape, drawn by a seed)
-in the same order, in one run. Prints seconds, the ratio to one by one, and the largest memory of
-any process. Do not run anything beside it: the ratio is about idle cores.
+One by one is timed on one thread, the unit, and with all cores on each shadow. All train the same
+networks on the same pictures (noise of CIFAR-10's shape, drawn by a seed) in the same order, in one
+run. Prints seconds, the ratio to one by one, and the largest memory of any process. Do not run
+anything beside it: the ratio is about idle cores.
 """
 
+import os
 import resource
 import sys
 import tempfile
@@ -80,7 +82,7 @@ def timed(what: Callable[[], object]) -> float:
 
 
 def main(shadows: int = 16, pictures: int = 1000, epochs: int = 3) -> None:
-    """Time all three."""
+    """Time each way."""
     draw_pictures = torch.Generator().manual_seed(0)
     pool = ImageSet(
         torch.rand(2 * pictures, 3, 32, 32, generator=draw_pictures),
@@ -91,25 +93,27 @@ def main(shadows: int = 16, pictures: int = 1000, epochs: int = 3) -> None:
     recipe = FitPlan(epochs=epochs, batch_size=64, learning_rate=2e-3, precision="bfloat16")
     lesson = Lesson(Normalized(network(), (0.5,), (0.25,)), pool, recipe)
     inside = draw(shadows, 2 * pictures, pictures, Seeds(0))
-    cores = torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0))
+    print(f"{shadows} shadows of {pictures} pictures, {epochs} epochs, {cores} cores")
     with tempfile.TemporaryDirectory() as folder:
 
-        def by(workers: int) -> float:
-            cache = Cache(Path(folder) / str(workers))
+        def by(name: str, workers: int) -> float:
+            cache = Cache(Path(folder) / name)
             return timed(lambda: train(lesson, inside, Seeds(0), cache, workers=workers))
 
-        alone = by(1)
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        spread = by(cores)
-        each = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    together = timed(lambda: stacked(lesson, inside, Seeds(0)))
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{shadows} shadows of {pictures} pictures, {epochs} epochs, {cores} threads")
-    print(f"one by one              {alone:7.1f} s  1.00x  {own:.2f} GiB")
-    print(
-        f"one process a core      {spread:7.1f} s  {alone / spread:.2f}x  {each:.2f} GiB a process"
-    )
-    print(f"stacked                 {together:7.1f} s  {alone / together:.2f}x  {most:.2f} GiB")
+        torch.set_num_threads(1)
+        alone = by("alone", 1)
+        tell("one by one, one thread", alone, alone, resource.RUSAGE_SELF)
+        torch.set_num_threads(cores)
+        tell("one by one, all cores", by("wide", 1), alone, resource.RUSAGE_SELF)
+        tell("one process a core", by("spread", cores), alone, resource.RUSAGE_CHILDREN)
+    tell("stacked", timed(lambda: stacked(lesson, inside, Seeds(0))), alone, resource.RUSAGE_SELF)
+
+
+def tell(how: str, seconds: float, alone: float, who: int) -> None:
+    """Print seconds, the ratio to one by one, and the largest memory of any process so far."""
+    memory = resource.getrusage(who).ru_maxrss / 2**20
+    print(f"{how:24}{seconds:7.1f} s  {alone / seconds:.2f}x  {memory:.2f} GiB", flush=True)
 
 
 if __name__ == "__main__":
