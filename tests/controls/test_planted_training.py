@@ -23,7 +23,8 @@ def test_the_sets_are_disjoint_and_the_attacker_keeps_the_rest():
     assert len(public) >= fewest_public()
 
 
-def test_the_initialization_is_the_one_that_training_began_with():
+def test_the_initialization_is_the_one_that_training_began_with(monkeypatch):
+    monkeypatch.setattr("safelight.controls.planted_training.STEPS", 20)
     public = worlds.digits().public.rows(torch.arange(200))
     one, two = planted(public, 1), planted(public, 1)
     assert one.target.weights_sha256() == two.target.weights_sha256()
