@@ -170,8 +170,11 @@ def _left(rows: Sequence[Row]) -> str:
     gains = [one.scores["gain"].low or 0.0 for one in rows]
     blurred = "nobody was found to tell them from others of it more often than by chance"
     if max(gains) > SMALLEST_GAIN:
-        return f"blurs pictures towards their class: {blurred}, yet more is left than its template"
-    return f"leaves the class alone: {blurred}, and no gain over its template is certain"
+        return f"blurs pictures towards their class: {blurred}, yet more than its template is left"
+    return (
+        f"leaves the class alone: {blurred}, and no gain above {SMALLEST_GAIN} SSIM over its "
+        "template is certain"
+    )
 
 
 def _names(row: Row) -> bool:

@@ -32,7 +32,6 @@ from safelight.attacks.inversion.gradient import (
     in_logs,
 )
 from safelight.catalog import Reference
-from safelight.errors import AccessError
 from safelight.stats.seeds import Seeds
 from safelight.threats.observation import Needs, SplitObservation
 
@@ -60,7 +59,8 @@ class InverseCombination(InversionAttack):
         search: the gradient reconstruction, with its shadow.
         searched: how many public pictures are searched for, where x is an input.
         activations: those nearest to the ``class mean`` among all that explain the answer, or to
-            a ``random`` vector, as published.
+            a ``random`` vector, as published. Where no linear layer gives the answers, they are
+            the answers themselves.
         steps: optimizer steps of the inverse network.
         batch_size: pictures a step.
         width: channels of the network's finest layer.
@@ -203,17 +203,12 @@ def explained(
     """Return activations [n, h] before the last linear layer that explain answers [n, d].
 
     a = a_0 + W^+ (z - W a_0 - b), the nearest to a_0 of all with W a + b = z; where answers are
-    centered logarithms (``logs``), of all with W a + b = z up to a constant.
-
-    Raises:
-        AccessError: the shadow does not end in a linear layer with as many outputs.
+    centered logarithms (``logs``), of all with W a + b = z up to a constant. A shadow that does not
+    end in a linear layer has none behind its answers: these are its activations.
     """
     layers = [one for one in shadow.edge.modules() if isinstance(one, nn.Linear)]
     if not layers or layers[-1].out_features != answers.shape[1]:
-        raise AccessError(
-            "the model does not end in a linear layer that gives the answers, so that its "
-            'activations are unknown; choose inputs without "a"'
-        )
+        return answers
     weight, own = layers[-1].weight, layers[-1].bias
     bias = answers.new_zeros(len(weight)) if own is None else own
     begun = torch.randn(len(answers), weight.shape[1], generator=draw).to(answers)
