@@ -19,6 +19,7 @@ from safelight.reports.generator_comparison import (
     CAVEATS,
     NOTES,
     figures,
+    headlines,
     markdown,
     page,
     parts,
@@ -182,9 +183,32 @@ def test_each_factor_has_one_sentence_and_one_figure():
     assert drawn[1].series == [("mixed styles against pictures alone", False)]
 
 
+def test_claims_are_summed_up_by_whether_attacks_agree():
+    one, two, three = made().factors
+    claims = [
+        one.model_copy(update={"said": "few leak"}),
+        two.model_copy(update={"said": "few leak"}),
+        three.model_copy(update={"said": "mixing exposes"}),
+        one.model_copy(update={"said": "length leaks"}),
+        one.model_copy(update={"said": "size leaks"}),
+    ]
+    assert headlines(made(factors=claims)) == [
+        "Attacks do not agree: few leak.",
+        "Refuted, whatever the attack: mixing exposes.",
+        "Confirmed, whatever the attack: length leaks; size leaks.",
+    ]
+
+
 def test_page_and_text_say_the_same():
     text, content = markdown(made()), html.unescape(page(made()))
-    for told in (*sentences(made()), *NOTES, *CAVEATS, "0.823 (0.671 to 0.914)", "capacity"):
+    for told in (
+        *headlines(made()),
+        *sentences(made()),
+        *NOTES,
+        *CAVEATS,
+        "0.823 (0.671 to 0.914)",
+        "capacity",
+    ):
         assert told in text
         assert told in content
     assert "| members |" in text  # paired by members alone

@@ -83,16 +83,17 @@ def markdown(made: GeneratorReproduction) -> str:
     said = [
         f"# {plain(made.title)}: what was said, and what was measured",
         f"Said: {made.reference}. Measured: the {made.scale} scale, safelight {made.safelight}.",
+        "\n".join(f"- {one}" for one in headlines(made)),
         *NOTES,
+        "## What moves it",
     ]
-    for one in made.entries:
-        said += [f"## {plain(one.architecture)}", "\n".join(_table(made, one))]
-    said.append("## What moves it")
     if made.factors:
         said += ["\n".join(f"- {one}" for one in sentences(made))]
         said += ["\n".join([*_FACTORS, *(_celled(_cells(one)) for one in made.factors)])]
     if made.missing:
         said.append(f"Not measured, for not both ends were run: {', '.join(made.missing)}.")
+    for one in made.entries:
+        said += [f"## {plain(one.architecture)}", "\n".join(_table(made, one))]
     said += ["## What this cannot tell", "\n".join(f"- {one}" for one in CAVEATS)]
     return "\n\n".join(said) + "\n"
 
@@ -102,6 +103,7 @@ def page(made: GeneratorReproduction) -> str:
     return fill(
         "generator_comparison.html.j2",
         made=made,
+        headlines=headlines(made),
         entries=[(one, parts(made, one)) for one in made.entries],
         figures=figures(made),
         rows=[(one, _cells(one)) for one in made.factors],
@@ -151,6 +153,19 @@ def parts(made: GeneratorReproduction, entry: Entry) -> list[Part]:
 def sentences(made: GeneratorReproduction) -> list[str]:
     """Return one sentence for each factor."""
     return [_sentence(own) for own in _by_factor(made.factors)]
+
+
+def headlines(made: GeneratorReproduction) -> list[str]:
+    """Return the findings: what was confirmed, refuted or left open of all that is said."""
+    said: dict[str, list[str]] = {}
+    for claim in dict.fromkeys(one.said for one in made.factors):
+        outcomes = {one.outcome for one in made.factors if one.said == claim}
+        if len(outcomes) == 1:
+            name = f"{outcomes.pop().capitalize()}, whatever the attack"
+        else:
+            name = "Attacks do not agree"
+        said.setdefault(name, []).append(claim)
+    return [plain(f"{name}: {'; '.join(claims)}.") for name, claims in said.items()]
 
 
 def figures(made: GeneratorReproduction) -> list[Figure]:
