@@ -1,6 +1,9 @@
+import pytest
 import torch
 
 from safelight.cache import Cache
+from safelight.defenses.gaussian_noise import GaussianNoise
+from safelight.errors import AccessError
 from safelight.stats.seeds import Seeds
 from safelight.testing import worlds
 from safelight.testing.threats import ThreatContract
@@ -20,6 +23,10 @@ class TestLogits(ThreatContract):
 
 class TestQueryFree(ThreatContract):
     threat = PredictionApi(knows="nothing")
+
+
+class TestLimited(ThreatContract):
+    threat = PredictionApi(queries=12)
 
 
 def test_the_answers_are_the_models_and_their_classes_can_be_read(tmp_path):
@@ -43,3 +50,28 @@ def test_an_imitation_of_known_structure_answers_probabilities_too(tmp_path):
     answers = edge(worlds.digits().public.images[:20])
     assert torch.allclose(answers.sum(1), torch.ones(20), atol=1e-5)
     assert any(one.requires_grad for one in edge.parameters())
+
+
+@pytest.mark.parametrize("sends", [1, 3])
+def test_a_service_answers_so_many_queries_and_no_more(sends, tmp_path):
+    threat = PredictionApi(returns="logits", queries=60, sends=sends)
+    noisy = None if sends == 1 else GaussianNoise(deviation=0.1)
+    target = worlds.lenet()
+    edge, cloud = threat.parts(target, worlds.digits().victims.shape)
+    seen, _ = threat.expose(
+        edge, cloud, worlds.digits(), torch.device("cpu"), Cache(tmp_path), noisy
+    )
+    view = seen.restricted(threat.offers)
+    own = view.public.images
+    assert len(own) == 60 // sends
+    view.query(own)
+    with pytest.raises(AccessError, match="raise the threat's queries"):
+        view.query(own[:1])
+    imitation = view.imagine(edge)
+    assert len(imitation.query(torch.cat([own] * 3))) == 3 * len(own)  # its own model's, and free
+
+
+def test_only_who_must_ask_the_service_is_limited():
+    assert PredictionApi(queries=5).most_queries == 5
+    for knows in ("weights", "nothing"):
+        assert PredictionApi(knows=knows, queries=5).most_queries == 0

@@ -48,6 +48,11 @@ class MessageThreat(abc.ABC):
     aware: bool
 
     @property
+    def most_queries(self) -> int:
+        """Pictures that the adversary may ask the model about; 0 for as many as it likes."""
+        return 0
+
+    @property
     @abc.abstractmethod
     def where(self) -> str:
         """The place in the model that is watched."""
@@ -97,6 +102,9 @@ class MessageThreat(abc.ABC):
             public = roles.private
         elif self.pictures in ("noise", "none"):
             public = noise_pictures(roles.public, len(roles.public), seed=0)
+        if self.most_queries:  # pictures that it may not ask about teach it nothing
+            each = self.sends if release is not None and release.random else 1
+            public = public.rows(torch.arange(min(self.most_queries // each, len(public))))
         secret = Secret(roles.victims.to(device))
         edge = edge.to(device)
         with torch.no_grad():  # on real pictures, whatever the adversary owns
@@ -109,6 +117,7 @@ class MessageThreat(abc.ABC):
             scale=scale,
             sends=self.sends,
             aware=self.aware,
+            most_queries=self.most_queries,
         )
         told = f"{self.where!r} with {', '.join(self.offers.names())} offered"
         seen = observe(link, secret, public.to(device), self.offers, cache=cache, threat=told)

@@ -46,8 +46,8 @@ class Link:
     """What connects device and cloud.
 
     ``edge`` maps pictures to messages, ``cloud`` messages to logits; both frozen. ``structure``,
-    ``sends`` and ``aware`` are those of the threat. ``release`` is what the device does to every
-    message before it sends it, in units of ``scale``.
+    ``sends``, ``aware`` and ``most_queries`` are those of the threat. ``release`` is what the
+    device does to every message before it sends it, in units of ``scale``.
     """
 
     edge: nn.Module
@@ -57,6 +57,7 @@ class Link:
     scale: Scale = UNIT
     sends: int = 1
     aware: bool = True
+    most_queries: int = 0
 
     @property
     def random(self) -> bool:
@@ -231,7 +232,7 @@ class SplitObservation:
 
         Attacks that need the edge or queries then work on the imitation. Queries to it are free.
         """
-        link = replace(self._sight.link.as_believed(), edge=edge)
+        link = replace(self._sight.link.as_believed(), edge=edge, most_queries=0)
         public = self.public if self._offers.public else self._sight.public
         sight = replace(
             self._sight,
@@ -272,8 +273,18 @@ class SplitObservation:
         return self._sight.link.as_believed().send(images, self._fresh())
 
     def count(self, pictures: int) -> None:
-        """Count pictures as sent, as often as this threat sends each."""
-        self._tally.queries += pictures * (self._sight.link.sends if self.random else 1)
+        """Count pictures as sent, as often as this threat sends each.
+
+        Raises:
+            AccessError: more are asked about than the service answers.
+        """
+        link = self._sight.link
+        self._tally.queries += pictures * (link.sends if self.random else 1)
+        if 0 < link.most_queries < self._tally.queries:
+            raise AccessError(
+                f"the service answers {link.most_queries} queries and this is number "
+                f"{self._tally.queries}; ask about fewer pictures, or raise the threat's queries"
+            )
 
     def resend(self) -> Tensor:
         """Return the messages [k, ...] of the same few public pictures, sent once more."""

@@ -1,14 +1,18 @@
 """A prediction API: the model is behind a service, and its answer is all that leaves."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+import pydantic
 from torch import Tensor, nn
 
 from safelight.catalog import Reference
 from safelight.targets.target import Target
 from safelight.threats.messages import MessageThreat, Pictures, Sends, Structure
 from safelight.threats.observation import Needs
+
+#: A limit on what a service answers.
+Queries = Annotated[int, pydantic.Field(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +24,10 @@ class PredictionApi(MessageThreat):
 
     Attributes:
         returns: the service's answer: ``logits`` or ``probabilities``.
-        knows: of the model: ``weights``, ``queries`` (anyone's, as many as one likes; they are
-            counted), ``nothing`` but its answers.
+        knows: of the model: ``weights``, ``queries`` (anyone's; they are counted), ``nothing``
+            but its answers.
+        queries: how many pictures one may ask about, which are then all that one owns; 0 for as
+            many as one likes.
         pictures: what the adversary trains on: the target's own ``training set``; the plan's
             public ones, of the ``same distribution``, or of whatever distribution they are;
             random ``noise``; ``none``.
@@ -43,6 +49,7 @@ class PredictionApi(MessageThreat):
 
     returns: Literal["logits", "probabilities"] = "probabilities"
     knows: Literal["weights", "queries", "nothing"] = "queries"
+    queries: Queries = 0
     pictures: Pictures = "same distribution"
     structure: Structure = "known"
     sends: Sends = 1
@@ -52,6 +59,11 @@ class PredictionApi(MessageThreat):
     def where(self) -> str:
         """What is returned."""
         return self.returns
+
+    @property
+    def most_queries(self) -> int:
+        """Pictures that the adversary may ask the service about; its own copy answers always."""
+        return self.queries if self.knows == "queries" else 0
 
     @property
     def offers(self) -> Needs:
