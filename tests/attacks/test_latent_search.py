@@ -32,6 +32,18 @@ class TestEvolution(GeneratorContract):
     attack = dataclasses.replace(BRIEF, guide="membership", by="evolution", steps=2)
 
 
+class TestEvolutionByConfidence(GeneratorContract):
+    attack = dataclasses.replace(BRIEF, guide="confidence", by="evolution", steps=2)
+
+
+class TestEvolutionByClassifier(GeneratorContract):
+    attack = dataclasses.replace(BRIEF, guide="classifier", by="evolution", steps=2)
+
+
+class TestEvolutionBySimilar(GeneratorContract):
+    attack = dataclasses.replace(BRIEF, guide="similar", by="evolution", steps=2)
+
+
 def test_evolution_outside_z_is_refused_with_the_remedy():
     attack = LatentSearch(by="evolution", space="w+")
     assert "set space = 'z'" in attack.unfit(watch("nothing")[0])

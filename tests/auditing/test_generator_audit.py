@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from safelight.attacks.extraction.generator_samples import GeneratorSamples
+from safelight.attacks.membership import shadow_generators
 from safelight.attacks.membership.density_ratio import DensityRatio
 from safelight.attacks.membership.discriminator_score import DiscriminatorScore
 from safelight.attacks.membership.generator_distance import GeneratorDistance
@@ -209,6 +210,30 @@ def test_a_plan_trains_its_generator_or_loads_it(tmp_path):
     assert record.target.name == "dcgan"
     assert record.target.trained_on == "40 pictures of MNIST (embedded 5,000)"
     assert record.findings[0].scores is not None
+
+
+def test_shadows_follow_the_recipe_of_who_has_it_and_are_trained_once(tmp_path, monkeypatch):
+    steps = []
+    train = shadow_generators.train_generator
+    monkeypatch.setattr(
+        shadow_generators,
+        "train_generator",
+        lambda recipe, *rest: steps.append(recipe.steps) or train(recipe, *rest),
+    )
+    shadows = {"name": "membership/shadow_generators", "recipe": "published", "shadows": 2}
+    shadows |= {"pictures": 30, "samples": 100}
+    attacks = [shadows, shadows | {"pictures": 101}]
+    threats = [{"name": "released_generator", "recipe": True}, {"name": "released_generator"}]
+    made = prepare(plan(attacks=attacks, threats=threats))
+    cached = len(list((tmp_path / "cache").iterdir()))
+    record = audit(made, Run(tmp_path / "run"), quiet)
+    done, short, hidden, _ = record.findings
+    assert not done.failed
+    assert done.provenance.keys() >= {"AUC on shadows left out"}
+    assert "raise data.public.count" in short.skipped
+    assert "needs recipe" in hidden.skipped
+    assert steps == [RECIPE["steps"]] * 4  # of the attack, and of its positive control
+    assert len(list((tmp_path / "cache").iterdir())) == cached + 2
 
 
 def test_a_twin_is_trained_on_pictures_that_are_nobody_s(tmp_path):

@@ -3,8 +3,9 @@ import dataclasses
 import pytest
 import torch
 
-from safelight.errors import DataError, PlanError
+from safelight.errors import AccessError, DataError, PlanError
 from safelight.stats.seeds import Seeds
+from safelight.targets.generators.recipe import GeneratorRecipe
 from safelight.testing.generators import OPEN, ReleasedGeneratorContract, watch, world
 from safelight.threats.released_generator import GeneratorNeeds, ReleasedGenerator
 
@@ -55,6 +56,55 @@ def test_what_is_not_there_cannot_be_had():
         meet(twin=None)
     with pytest.raises(PlanError, match="discriminator = false"):
         meet(networks=dataclasses.replace(here.networks, discriminator=None))
+
+
+RECIPE = GeneratorRecipe(resolution=16, steps=3)
+
+
+def trained(**facts):
+    facts = {"recipe": RECIPE.model_dump()} | facts
+    return dataclasses.replace(world("everything").networks, facts=facts)
+
+
+def test_the_recipe_is_told_to_who_has_it_alone():
+    told = GeneratorNeeds(recipe=True)
+    seen, _ = meet(dataclasses.replace(OPEN, recipe=True), networks=trained())
+    assert seen.restricted(told).recipe == RECIPE
+    with pytest.raises(AccessError, match="recipe is hidden"):
+        meet(networks=trained())[0].restricted(told)
+
+
+@pytest.mark.parametrize("facts", [{"privacy": {"epsilon": 1.0}}, {"recipe": {"steps": "many"}}])
+def test_a_recipe_that_does_not_train_alike_is_none(facts):
+    with pytest.raises(PlanError, match="recipe = false"):
+        meet(dataclasses.replace(OPEN, recipe=True), networks=trained(**facts))
+
+
+def test_a_shadow_is_seen_in_the_same_way_and_asked_about_own_pictures():
+    seen, _ = watch("everything")
+    here = world("everything")
+    own, rest = (
+        here.reference.rows(torch.arange(*rows)) for rows in ((0, 20), (20, len(here.reference)))
+    )
+    view = seen.restricted(GeneratorNeeds(samples=True, reference=True, candidates=True))
+    shadow = view.shadow(here.twin, own, rest)
+    assert shadow.candidates is own
+    assert shadow.reference is rest
+    assert torch.equal(shadow.samples(50, Seeds(0)), seen.twin.samples(50, Seeds(0)))
+    assert view.queries == 0
+    for hidden in ("twin", "recipe", "painter"):
+        with pytest.raises(AccessError):
+            getattr(shadow, hidden)
+    with pytest.raises(AccessError, match="reference is hidden"):
+        seen.restricted(GeneratorNeeds(samples=True)).shadow(here.twin, own, rest)
+
+
+def test_samples_that_are_shown_again_are_counted_once():
+    view = watch("everything")[0].restricted(GeneratorNeeds(samples=True))
+    for _ in range(2):
+        view.samples(40, Seeds(0))
+    view.samples(40, Seeds(1))
+    assert view.queries == 80
 
 
 def test_attacks_that_ask_for_as_many_samples_are_shown_the_same():

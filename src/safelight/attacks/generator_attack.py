@@ -26,11 +26,12 @@ class CandidateScores:
     """One score a candidate, [candidates], higher for members.
 
     ``nearest``: the attack's own picture for each candidate, [candidates, c, h, w] in [0, 1]; None
-    where it makes none.
+    where it makes none. ``provenance``: what the attack learned on the way.
     """
 
     scores: Array
     nearest: Tensor | None = None
+    provenance: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

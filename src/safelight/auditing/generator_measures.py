@@ -133,7 +133,7 @@ def outcome_of(
             raise RuntimeError(
                 f"the attack gave {claim.scores.shape} scores or some are not numbers"
             )
-        return Outcome(claim.scores, claim.nearest, 0, {})
+        return Outcome(claim.scores, claim.nearest, 0, claim.provenance)
     assert isinstance(attack, MemoryAttack)  # noqa: S101 - the setting pairs no others
     pictures = checked(attack.run(view, seeds), seen.image_shape)
     scales = scale(pictures.images, reference.images)

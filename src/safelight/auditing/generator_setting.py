@@ -1,7 +1,7 @@
 """Everything an audit of a generator needs before its first attack, checked beforehand."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import pydantic
 import torch
@@ -229,7 +229,7 @@ def _twin(
             f"{plan.target.weights} was trained by a defense, and a twin trained here would have "
             "none; set target.options.twin to the file of one that was trained alike"
         )
-    recipe = options.recipe or _recipe_of(networks.facts)
+    recipe = options.recipe or networks.recipe
     if recipe is None:
         raise PlanError(
             "a twin is trained as the generator was, and nothing says how; set "
@@ -246,13 +246,6 @@ def _twin(
         seed = Seeds(recipe.seed, ("twin",)).integer()
         recipe = recipe.model_copy(update={"seed": seed})
     return _trained(plan, recipe, public.rows(rows), device, cache)
-
-
-def _recipe_of(facts: dict[str, Any]) -> GeneratorRecipe | None:
-    try:
-        return GeneratorRecipe.model_validate(facts.get("recipe"))
-    except pydantic.ValidationError:
-        return None
 
 
 def _loaded(file: str, device: torch.device) -> Released:

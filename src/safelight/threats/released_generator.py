@@ -15,6 +15,7 @@ from safelight.data.images import ImageSet
 from safelight.errors import AccessError, DataError, PlanError
 from safelight.stats.seeds import Seeds
 from safelight.targets.generators.generator import Generator
+from safelight.targets.generators.recipe import GeneratorRecipe
 from safelight.targets.generators.released import ReleasedGenerator as Released
 
 Mask = NDArray[np.bool_]
@@ -30,7 +31,8 @@ class GeneratorNeeds:
     ``candidates``: pictures that may have been trained on. ``samples``: pictures that the generator
     makes of latents nobody tells. ``latents``: choose latents and see their pictures. ``weights``:
     the generator, with gradients. ``discriminator``: what it scores. ``reference``: own pictures
-    of the same distribution. ``twin``: a generator trained alike on other pictures.
+    of the same distribution. ``twin``: a generator trained alike on other pictures. ``recipe``: how
+    it was trained.
     """
 
     candidates: bool = False
@@ -40,6 +42,7 @@ class GeneratorNeeds:
     discriminator: bool = False
     reference: bool = False
     twin: bool = False
+    recipe: bool = False
 
     def missing_from(self, offers: "GeneratorNeeds") -> list[str]:
         """Return what is asked for here and not offered there."""
@@ -100,6 +103,7 @@ class GeneratorSecret:
 class _Sight:
     networks: Released
     twin: Released | None
+    recipe: GeneratorRecipe | None
     candidates: ImageSet
     reference: ImageSet
     threat: str
@@ -117,6 +121,7 @@ class GeneratorObservation:
         self._sight = sight
         self._offers = offers
         self._queries = 0
+        self._shown: set[tuple[int, int]] = set()
 
     def restricted(self, needs: GeneratorNeeds) -> "GeneratorObservation":
         """Return a fresh view that shows only ``needs``, with its own query count."""
@@ -187,14 +192,30 @@ class GeneratorObservation:
         named = {one: True for one in self._offers.names() if one != "twin"}
         return GeneratorObservation(sight, GeneratorNeeds(**named))
 
+    @property
+    def recipe(self) -> GeneratorRecipe:
+        """How the generator was trained."""
+        self._require("recipe")
+        assert self._sight.recipe is not None  # noqa: S101 - the threat offers none without
+        return self._sight.recipe
+
+    def shadow(
+        self, networks: Released, candidates: ImageSet, reference: ImageSet
+    ) -> "GeneratorObservation":
+        """A generator of the adversary's own, seen in the same way and asked about own pictures."""
+        self._require("reference")
+        own = _Sight(networks, None, None, candidates, reference, f"shadow of {self._sight.threat}")
+        return GeneratorObservation(own, replace(self._offers, twin=False, recipe=False))
+
     def samples(self, count: int, seeds: Seeds) -> Tensor:
         """Return pictures [count, c, h, w] in [0, 1] of latents that stay unknown.
 
-        Attacks that ask for as many with the same seeds are shown the same.
+        Who asks for as many with the same seeds is shown the same, and a view counts them once.
         """
         self._require("samples")
-        self._queries += count
         seed = seeds.child("samples").integer()
+        self._queries += 0 if (count, seed) in self._shown else count
+        self._shown.add((count, seed))
         if (count, seed) not in self._sight.drawn:
             z, classes = self.latents(count, Seeds(seed))
             self._sight.drawn[count, seed] = self._made(z, classes)
@@ -267,6 +288,7 @@ class ReleasedGenerator:
         pictures: what the adversary owns: of the ``same distribution`` (``data.public``), or
             ``none``.
         twin: the adversary trained a generator alike on own pictures.
+        recipe: the adversary knows the architecture and how it was trained.
     """
 
     reference: ClassVar[Reference] = Reference(
@@ -284,6 +306,7 @@ class ReleasedGenerator:
     discriminator: bool = False
     pictures: Literal["same distribution", "none"] = "same distribution"
     twin: bool = False
+    recipe: bool = False
 
     @property
     def offers(self) -> GeneratorNeeds:
@@ -296,6 +319,7 @@ class ReleasedGenerator:
             discriminator=self.discriminator,
             reference=self.pictures != "none",
             twin=self.twin,
+            recipe=self.recipe,
         )
 
     def meet(
@@ -318,7 +342,7 @@ class ReleasedGenerator:
         Raises:
             DataError: the sides are not of the same size, the pictures are not of the generator's
                 shape, or a picture stands in two sets.
-            PlanError: the adversary has a discriminator or a twin, and there is none.
+            PlanError: the adversary has a discriminator, a twin or a recipe, and there is none.
         """
         self._check(networks, twin)
         check_candidates(members, others, reference, networks.generator)
@@ -330,22 +354,20 @@ class ReleasedGenerator:
         place = shuffled.to(labels.device)
         candidates = ImageSet(images[place], labels[place], members.classes, members.source)
         threat = f"released_generator with access = {self.access!r}"
-        sight = _Sight(networks, twin, candidates, reference, threat)
+        sight = _Sight(networks, twin, networks.recipe, candidates, reference, threat)
         position = (shuffled % len(members)).numpy()
         secret = GeneratorSecret(member, position, members, others)
         return GeneratorObservation(sight, self.offers), secret
 
     def _check(self, networks: Released, twin: Released | None) -> None:
-        if self.discriminator and networks.discriminator is None:
-            raise PlanError(
-                "this adversary has the discriminator, and the file of the generator holds none; "
-                "set discriminator = false"
-            )
-        if self.twin and twin is None:
-            raise PlanError(
-                "this adversary has a twin, and none is given; name one as target.options.twin, or "
-                "set twin = false"
-            )
+        lacking = (
+            ("discriminator", networks.discriminator, "the file of the generator holds none"),
+            ("twin", twin, "none is given; name one as target.options.twin"),
+            ("recipe", networks.recipe, "the generator's facts name none without a defense"),
+        )
+        for name, there, why in lacking:
+            if getattr(self, name) and there is None:
+                raise PlanError(f"this adversary has a {name}, and {why}; or set {name} = false")
 
 
 def check_candidates(

@@ -52,6 +52,15 @@ class ReleasedGenerator:
         if self.discriminator is not None:
             self.discriminator.eval().requires_grad_(False)
 
+    @property
+    def recipe(self) -> GeneratorRecipe | None:
+        """How the generator was trained; None where its facts do not say or a defense did it."""
+        try:
+            recipe = GeneratorRecipe.model_validate(self.facts.get("recipe"))
+        except pydantic.ValidationError:
+            return None
+        return None if "privacy" in self.facts else recipe
+
     def pictures(self, count: int, seed: int, labels: Tensor | None = None) -> Tensor:
         """Draw pictures [count, channels, height, width] with pixels in [0, 1], on the CPU.
 
