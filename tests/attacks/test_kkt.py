@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -15,6 +17,7 @@ from safelight.targets.classifiers.mlp import MLP
 from safelight.targets.classifiers.plain_cnn import PlainCNN
 from safelight.targets.classifiers.vit import ViT
 from safelight.testing.extraction import ExtractionContract, leaking, watch
+from safelight.threats.released_model import ReleasedModel
 
 
 class TestKKT(ExtractionContract):
@@ -23,6 +26,32 @@ class TestKKT(ExtractionContract):
 
 class TestKKTInTheRowSpace(ExtractionContract):
     attack = KKT(steps=250, space="row space", layers="all", restarts=2, per_picture=1)
+
+
+class TestKKTBehindAPrior(ExtractionContract):
+    attack = KKT(steps=250, space="public pictures")
+
+
+def test_behind_a_prior_candidates_stay_in_the_plane_of_public_pictures():
+    seen = watch(leaking())
+    attack = KKT(steps=1, space="public pictures", components=7)
+    project = attack._projection(seen)
+    public = seen.public.images
+    center = public.mean(0)
+    drawn = project(torch.rand(2, 9, *seen.image_shape))
+    assert torch.linalg.matrix_rank((drawn - center).flatten(2)[0], rtol=1e-4) == 7
+    assert torch.allclose(project(drawn), drawn, atol=1e-5)
+    # No other plane of seven axes is nearer to the public pictures.
+    left = (public - project(public[None])[0]).square().sum()
+    values = torch.linalg.svdvals((public - center).flatten(1))
+    assert left == pytest.approx(float(values[7:].square().sum()), rel=1e-3)
+
+
+def test_a_prior_needs_pictures_to_learn_from():
+    attack = KKT(space="public pictures")
+    bare = watch(leaking(), ReleasedModel(pictures="none"))
+    assert "does not have" in attack.unfit(bare.restricted(attack.needs, attack.welcomes))
+    assert KKT().unfit(bare.restricted(attack.needs, attack.welcomes)) == ""
 
 
 def by_hand(network, images, labels, multipliers, sharpness, layers):
@@ -158,3 +187,11 @@ def test_any_classifier_is_attacked(build):
     share = residual(network, images, torch.arange(6) % 3, torch.rand(2, 6))
     assert share.shape == (2,)
     assert torch.autograd.grad(share.sum(), images)[0].abs().sum() > 0
+
+
+def test_a_large_training_set_is_not_met_by_as_many_candidates():
+    world = leaking()
+    whole = dataclasses.replace(world, secret=dataclasses.replace(world.secret, whole=59_000))
+    attack = KKT(steps=1, most=20, restarts=2)
+    assert len(attack.run(watch(whole), Seeds(0)).images) == 2 * 20
+    assert len(KKT(steps=1, per_picture=1).run(watch(world), Seeds(0)).images) == 30

@@ -146,3 +146,11 @@ def test_every_weight_changes_the_claim(name):
         for one in (base, dataclasses.replace(base, **{name: 5.0}))
     ]
     assert torch.equal(*claims) == (name == "pixel")  # no pixel has left the range that early
+
+
+def test_a_large_training_set_is_not_met_by_as_many_candidates():
+    world = leaking()
+    whole = dataclasses.replace(world, secret=dataclasses.replace(world.secret, whole=59_000))
+    attack = NetworkInversion(steps=1, most=20, channels=8)
+    assert len(attack.run(watch(whole), Seeds(0)).images) == 20
+    assert len(dataclasses.replace(attack, most=2000).run(watch(world), Seeds(0)).images) == 60

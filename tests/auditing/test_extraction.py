@@ -7,13 +7,22 @@ import torch
 
 from safelight.attacks.extraction.attack import Extraction
 from safelight.attacks.extraction.row_space import RowSpace
+from safelight.auditing import extraction_scoring
 from safelight.auditing.extraction import audit, prepare
-from safelight.auditing.extraction_scoring import checked, compared, score, unrelated
+from safelight.auditing.extraction_scoring import (
+    checked,
+    compared,
+    likeness_of,
+    score,
+    unrelated,
+)
 from safelight.data.roles import deal
 from safelight.errors import DataError, PlanError, RecordError
+from safelight.metrics import matching
 from safelight.plan.plan import parse_plan
 from safelight.record.extraction import load_extraction
 from safelight.record.store import Run
+from safelight.reports.extraction import text
 from safelight.stats.seeds import Seeds
 from safelight.targets.classifiers.mlp import MLP
 from safelight.targets.descent import descend
@@ -163,6 +172,78 @@ def test_what_a_plan_lacks_is_told_with_the_remedy(weights):
         "unknown attack of threat released_model",
         threats=[{"name": "released_model", "attacks": ["extraction/kkt"]}],
     )
+
+
+def test_a_part_of_a_large_training_set_is_scored_and_said_to_be_one(weights, tmp_path):
+    data = content(weights["untrained"])["data"]
+    data |= {"private": {"count": 403}, "holdout": {"count": 101}}
+    attacks = [{"name": "extraction/kkt", "steps": 2, "most": 25}]
+    plan = parse_plan(content(weights["untrained"], data=data, attacks=attacks), "test")
+    setting, run = prepare(plan), Run(tmp_path / "run")
+    assert (len(setting.training), setting.secret.count) == (403, 403)
+    assert setting.training.sha256() == deal(plan.data).private.sha256()
+    record = audit(setting, run, silent)
+    assert [(one.name, one.count) for one in record.roles] == [
+        ("training set", 403),
+        ("scored", 101),
+        ("held out", 101),
+        ("public", 300),
+    ]
+    assert (record.trained_on, len(record.member_labels)) == (403, 101)
+    assert record.cells[0].candidates == 25
+    assert len(record.cells[0].members.likeness) == len(record.cells[0].others.likeness) == 101
+    assert record.findings[0].extracted.measurement.n == 101
+    assert "403" in text(run)
+    assert load_extraction(run.folder) == record
+    # The plan's data alone say who is scored, whatever attacks.
+    other = prepare(parse_plan(content(weights["untrained"], data=data), "test"))
+    assert other.secret.members.sha256() == setting.secret.members.sha256()
+
+
+def lopsided(counts, seed=0):
+    """Deal embedded digits with so many of each class, in a random order."""
+    digits = worlds.digits().public
+    draw = torch.Generator().manual_seed(seed)
+    rows = torch.cat([(digits.labels == one).nonzero()[:few, 0] for one, few in enumerate(counts)])
+    return digits.rows(rows[torch.randperm(len(rows), generator=draw)])
+
+
+def test_of_each_class_as_many_members_are_scored_as_are_held_out():
+    private = lopsided([90, 80, 10, 70, 60, 60, 60, 60, 60, 60])
+    holdout = lopsided([10, 20, 30, 5, 10, 10, 10, 10, 10, 0], seed=1)
+    members, others = extraction_scoring.sides(private, holdout)
+    assert list(members.class_counts().values()) == [10, 20, 10, 5, 10, 10, 10, 10, 10, 0]
+    assert members.class_counts() == others.class_counts()
+    for part, whole in ((members, private), (others, holdout)):
+        assert set(part.content_hashes()) <= set(whole.content_hashes())
+        assert len(set(part.content_hashes())) == len(part) == 95
+    # In the order of the whole set: what is drawn does not depend on who is drawn beside it.
+    places = [private.content_hashes().index(one) for one in members.content_hashes()]
+    assert places == sorted(places)
+
+
+def test_all_members_are_scored_where_as_many_are_held_out():
+    private, holdout = lopsided([5] * 10), lopsided([6] * 10, seed=1)
+    members, others = extraction_scoring.sides(private, holdout)
+    assert members is private
+    assert torch.equal(others.images, holdout.images[:50])
+
+
+@pytest.mark.parametrize(("private", "holdout", "wanted"), [(3, 2, 30), (30, 9, 100), (9, 8, 90)])
+def test_too_few_held_out_are_an_error_with_the_number_it_takes(private, holdout, wanted):
+    with pytest.raises(DataError, match=rf"set data\.holdout\.count to {wanted} or more"):
+        extraction_scoring.sides(lopsided([private] * 10), lopsided([holdout] * 10, seed=1))
+
+
+def test_the_picture_most_like_by_chance_is_found_in_blocks(monkeypatch):
+    secret, public = sides()
+    center = public.images.mean(0)
+    one, other = secret.members.images, secret.others.images
+    whole = matching.nearest(likeness_of(one, other, center))
+    monkeypatch.setattr(extraction_scoring, "BLOCK", 7)
+    found = extraction_scoring.by_chance(one, other, center)
+    assert found.candidate.tolist() == whole.candidate.tolist()
+    assert found.likeness == pytest.approx(whole.likeness, abs=1e-6)
 
 
 def sides(seed=0):

@@ -20,9 +20,24 @@ def test_there_is_a_plan_for_each_data_set_size_and_architecture(scale):
     own = PAPER[scale]
     wanted = itertools.product(own["data"], own["sizes"], PAPER["architectures"])
     assert list(plans) == [f"{data}-{size}-{one}" for data, size, one in wanted]
-    for plan in plans.values():
-        assert plan.data.private.count == plan.data.holdout.count
-        assert len(plan.attacks) == len(PAPER["attacks"])
+    for name, plan in plans.items():
+        if name.split("-")[1] != "all":
+            assert plan.data.private.count == plan.data.holdout.count
+        assert [one.label for one in plan.attacks] == own.get("attacks", list(PAPER["attacks"]))
+
+
+def test_a_whole_training_file_is_learned_by_its_own_recipe_beside_a_part_held_out():
+    recipe = {"epochs": 4, "batch_size": 64}
+    model = {"model": "vit", "fit": {"epochs": 9}, "fit at all": recipe}
+    own = PAPER["quick"] | {"data": ["svhn"], "sizes": ["all", 100]}
+    plans = extraction_reproduction.plans(
+        PAPER | {"quick": own, "architectures": {"ViT": model}}, "quick"
+    )
+    whole, few = plans["svhn-all-ViT"], plans["svhn-100-ViT"]
+    assert (whole.data.private.count, whole.data.holdout.count) == (None, 1000)
+    assert (whole.target.fit.epochs, whole.target.fit.batch_size) == (4, 64)
+    assert (few.data.private.count, few.data.holdout.count, few.target.fit.epochs) == (100, 100, 9)
+    assert whole.target.options == {"image_shape": [3, 32, 32], "patch": 8}
 
 
 def test_every_side_of_a_claim_is_in_the_table():
@@ -66,11 +81,11 @@ def test_a_claim_is_decided_where_its_interval_leaves_zero(low, high, outcome):
 
 def test_a_tiny_reproduction_names_its_rows_and_tests_the_claim_it_can(tmp_path):
     steps = {"steps": 2, "per_picture": 1, "channels": 8}
-    attacks = {label: one for label, one in PAPER["attacks"].items() if label != "row space"}
+    attacks = ["network inversion", "without the stationary loss"]
     tiny = PAPER | {
-        "attacks": attacks,
         "quick": PAPER["quick"]
         | {
+            "attacks": attacks,
             "sizes": [30],
             "options": {
                 "network inversion": steps,

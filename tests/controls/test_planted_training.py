@@ -32,3 +32,12 @@ def test_the_initialization_is_the_one_that_training_began_with(monkeypatch):
     assert set(one.initial) == set(moved)
     assert all(torch.equal(one.initial[name], two.initial[name]) for name in one.initial)
     assert not torch.equal(one.initial["1.weight"], moved["1.weight"])
+
+
+def test_where_descent_diverges_it_begins_again_more_slowly(monkeypatch):
+    """A planted training set that was not learned could not be found by any attack."""
+    for name, value in (("STEPS", 150), ("LEARNING_RATE", 1.6)):
+        monkeypatch.setattr(f"safelight.controls.planted_training.{name}", value)
+    made = planted(worlds.digits().public.rows(torch.arange(200)), 1)
+    assert made.target.facts["recipe"]["learning_rate"] < 1.6
+    assert made.target.correct(made.secret.members.images, made.secret.members.labels) == MEMBERS

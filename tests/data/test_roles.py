@@ -217,6 +217,17 @@ def test_only_some_classes_are_drawn_and_keep_their_names():
         assert picture.numpy().tobytes() in hashes[roles.private.classes[label]]
 
 
+def test_a_training_set_without_a_count_is_what_the_others_leave():
+    content = {"source": "embedded", "private": {"split": "train"}}
+    content["holdout"] = {"split": "train", "count": 300}
+    content["public"] = content["victims"] = {"split": "train", "count": 200}
+    roles = deal(DataPlan(**content))
+    assert len(roles.private) == 5000 - 700
+    assert [len(one) for one in (roles.holdout, roles.public, roles.victims)] == [300, 200, 200]
+    hashes = [one for _, images in roles.items() for one in images.content_hashes()]
+    assert len(hashes) == 5000
+
+
 def test_outliers_stand_first_in_private_and_holdout_and_nowhere_else():
     odd = {"classes": ["0"], "count": 7}
     roles = deal(plan(private=40, classes=["1", "7"], outliers=odd))

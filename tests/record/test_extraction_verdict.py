@@ -82,6 +82,15 @@ def test_a_score_that_finds_leaks_where_there_are_none_voids_everything():
     assert "cannot be trusted" in found.reason
 
 
+def test_a_part_of_the_training_set_is_never_told_as_the_whole():
+    some, none = compared(0.9, YES, n=1000), compared(0.01, NO, n=1000)
+    part = "of 1,000 training pictures that were scored, of 59,000, are extracted"
+    for share in (some, none):
+        assert part in judge(some, share, PASSED, whole=59_000).reason
+        assert "of 1000 training pictures are extracted" in judge(some, share, PASSED).reason
+        assert "scored" not in judge(some, share, PASSED, whole=1000).reason
+
+
 def test_a_crash_and_too_few_pictures_are_never_clean():
     area, share = compared(0.99, YES), compared(0.8, YES)
     assert judge(area, share, PASSED, ["it broke"]).reason == "error: it broke"

@@ -14,6 +14,7 @@ from safelight.record.extraction import (
     ExtractionFinding,
     ExtractionRecord,
     Nearest,
+    Searched,
     inconclusive,
     judge,
     overall,
@@ -23,7 +24,7 @@ from safelight.record.extraction import (
 from safelight.record.membership import Compared
 from safelight.record.record import Component, Measurement, Provenance, Role, TargetFacts
 from safelight.record.store import Run
-from safelight.reports.extraction import page, text
+from safelight.reports.extraction import best_of, page, text
 
 N = 40
 
@@ -219,6 +220,54 @@ def test_other_verdicts_have_their_own_words(maker, scores, title):
     run = maker.record([finding("extraction/kkt", *scores, maker.controls)])
     assert title in page(run, "none")
     assert title in " ".join(text(run).split())
+
+
+def test_a_part_that_was_scored_is_told_beside_the_whole(maker):
+    sets = [
+        Role(name=name, source="made", count=count, classes={"a": count}, sha256=name)
+        for name, count in (("training set", 59_000), ("scored", N), ("held out", N))
+    ]
+    run = maker.record([finding("extraction/kkt", *LEAK, maker.controls)], roles=sets)
+    html, plain = page(run, "full"), " ".join(text(run).split())
+    for told in (plain, html):
+        assert "Scored: 40 of 59,000 training pictures, drawn at random" in told
+        assert re.search("32.of.40 pictures that were scored were read out", told)
+    assert "<b>59,000 pictures</b><small>40 of them scored, 100% right in training" in html
+    assert "10 of 40 scored training pictures, drawn by a fixed seed" in html
+    whole = maker.record([finding("extraction/kkt", *LEAK, maker.controls)])
+    assert "scored" not in re.sub(
+        r"Every picture is scored by|<style>.*</style>", "", page(whole, "full")
+    )
+
+
+def test_options_that_were_chosen_on_shadows_are_told_with_what_mattered(maker):
+    how = Searched(
+        ranges={"stationary": (1, 100), "variation": (0.01, 1)},
+        trials=20,
+        shadows=2,
+        auc=0.83,
+        importance={"variation": 0.25, "stationary": 0.75},
+    )
+    one = finding("extraction/network_inversion", *CLEAR, maker.controls).model_copy(
+        update={"searched": how, "attack_options": {"stationary": 42.5, "variation": 0.0625}}
+    )
+    run = maker.record([one])
+    html, plain = page(run, "none"), " ".join(text(run).split())
+    assert "the best of 20 trials on 2 shadow models" in plain
+    assert "What mattered: stationary 75%, variation 25%." in plain
+    section = html[html.index("How options were chosen") :]
+    assert section.index("stationary") < section.index("variation")
+    assert 'width="150.0"' in section
+    assert "42.5000" in section
+    assert "How options were chosen" not in page(leaking(Maker(maker.run.folder / "b")), "none")
+
+
+def test_the_curve_of_more_candidates_rises_from_chance_with_the_auc():
+    curve = best_of([(1, 0.5), (2, 0.6), (8, 1.0)])
+    places = [tuple(map(float, one.split(","))) for one in curve.split()]
+    assert places == [(8.0, 48.0), (82.7, 40.0), (232.0, 8.0)]
+    assert best_of([]) == ""
+    assert best_of([(1, 0.5)]) == "8.0,48.0"
 
 
 def test_an_unfinished_audit_says_so(maker):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -36,6 +38,16 @@ def test_an_attack_sees_no_more_than_it_needs_and_welcomes():
     assert set(more.initialization) == set(leaking().initial)
     hidden = meet(ReleasedModel()).restricted(ReleaseNeeds(), ReleaseNeeds(initialization=True))
     assert hidden.initialization is None
+
+
+def test_the_size_of_the_training_set_is_told_where_only_a_part_of_it_is_scored():
+    world = leaking()
+    assert world.secret.count == 30
+    part = dataclasses.replace(world.secret, whole=59_000)
+    public, initial = world.public, world.initial
+    for threat, told in ((ReleasedModel(), 59_000), (ReleasedModel(count="unknown"), None)):
+        seen = threat.meet(world.target, part, public, initial, torch.device("cpu"))
+        assert seen.count == told
 
 
 def test_noise_pictures_are_nobody_s():

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
@@ -16,12 +16,15 @@ from safelight.attacks.extraction.attack import ExtractionAttack
 from safelight.auditing import setting as describe
 from safelight.auditing.extraction_findings import describe_released, judged
 from safelight.auditing.extraction_scoring import (
+    by_chance,
     checked,
     compared,
     likeness_of,
     score,
+    sides,
     unrelated,
 )
+from safelight.auditing.extraction_tuning import SearchPlan, check, taken_from, tune
 from safelight.auditing.sheets import COLUMNS, sheet
 from safelight.auditing.target import obtain
 from safelight.cache import Cache, source_of
@@ -32,10 +35,12 @@ from safelight.errors import DataError, PlanError, RecordError
 from safelight.metrics import matching
 from safelight.plan.plan import Plan, TargetPlan, to_toml
 from safelight.record.extraction import (
+    SCORED,
     SHUFFLES,
     ExtractionCell,
     ExtractionFinding,
     ExtractionRecord,
+    Searched,
     inconclusive,
     load_extraction,
     overall,
@@ -53,48 +58,52 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class ReleaseSetting:
-    """A resolved plan: the components built, the pictures dealt, the target loaded."""
+    """A resolved plan: the components built, the pictures dealt, the target loaded.
+
+    ``training`` is the whole training set, ``secret`` what of it is scored. ``searches`` holds for
+    each pair how options of its attack are to be chosen, if they are.
+    """
 
     plan: Plan
     device: torch.device
     pairs: list[tuple[ReleasedModel, ExtractionAttack]]
+    training: ImageSet
     secret: TrainingSecret
     public: ImageSet
     target: Target
     initial: Mapping[str, Tensor] = field(default_factory=dict)
+    searches: list[SearchPlan | None] = field(default_factory=list)
 
 
 def prepare(plan: Plan) -> ReleaseSetting:
     """Resolve a plan whose threats are ``released_model``.
 
-    The training set is ``data.private``; as many of ``data.holdout`` are scored beside it.
+    The training set is ``data.private``; as many of ``data.holdout`` are scored beside it. Where
+    fewer are held out, as many of the training pictures are scored, drawn at random.
 
     Raises:
         PlanError, DataError, LoadError: it cannot be run as it is written.
     """
     device = describe.device_of(plan.device)
-    pairs = _paired(plan)
+    paired = _paired(plan)
+    pairs, searches = [one[:2] for one in paired], [one[2] for one in paired]
     roles = deal(plan.data)
     if roles.private is None:
         raise PlanError("to look for a training set, name it: set data.private")
-    n = len(roles.private)
-    if len(roles.holdout) < n:
-        raise DataError(
-            f"{n} training pictures need as many others from the same source beside them; set "
-            f"data.holdout.count to {n} (it has {len(roles.holdout)}), or lower data.private.count"
-        )
+    members, others = sides(roles.private, roles.holdout)
     if len(roles.public) < fewest_public():
         raise DataError(
             f"{len(roles.public)} public pictures are too few to plant a training set among; set "
             f"data.public.count to {fewest_public()} or more"
         )
-    secret = TrainingSecret(
-        roles.private.to(device), roles.holdout.rows(torch.arange(n)).to(device)
-    )
+    secret = TrainingSecret(members.to(device), others.to(device), len(roles.private))
     target, _ = obtain(plan, roles, device, Cache())
     describe.watches_no_message(plan, target)
     initial = _initial(plan.target) if plan.target.weights is None else {}
-    return ReleaseSetting(plan, device, pairs, secret, roles.public.to(device), target, initial)
+    public = roles.public.to(device)
+    return ReleaseSetting(
+        plan, device, pairs, roles.private, secret, public, target, initial, searches
+    )
 
 
 def audit(
@@ -120,7 +129,7 @@ def audit(
     else:
         run.create()
         run.write("plan.toml", to_toml(setting.plan).encode())
-    findings = [_opened(setting, *pair) for pair in setting.pairs]
+    setting, findings = _opened(setting, run, progress)
     record = _opening(setting, run, findings)
     wanted = sum(len(setting.plan.seeds) for one in findings if not one.skipped)
     cells: list[ExtractionCell] = []
@@ -136,7 +145,8 @@ def audit(
             seconds = round(spent + time.monotonic() - began, 1)
             record = record.model_copy(update={"cells": cells, "seconds": seconds})
             save(run, record)
-    pooled = [one if one.skipped else judged(one, cells) for one in findings]
+    whole = len(setting.training)
+    pooled = [one if one.skipped else judged(one, cells, whole) for one in findings]
     record = record.model_copy(
         update={"status": "complete", "findings": pooled, "verdict": overall(pooled)}
     )
@@ -150,15 +160,18 @@ def save(run: Run, record: ExtractionRecord) -> None:
     run.write("record.json", record.model_dump_json(indent=1).encode())
 
 
-def _paired(plan: Plan) -> list[tuple[ReleasedModel, ExtractionAttack]]:
+def _paired(plan: Plan) -> list[tuple[ReleasedModel, ExtractionAttack, SearchPlan | None]]:
     built = []
     for one in plan.attacks:
-        for attack in catalog.expand("attack", one.name, one.options):
+        options, search = taken_from(one.options)
+        for attack in catalog.expand("attack", one.name, options):
             if not isinstance(attack, ExtractionAttack):
                 raise PlanError(f"{one.name} finds no training pictures; remove it from the plan")
-            built.append((one.label or one.name, attack))
+            if search is not None:
+                check(attack, search.ranges)
+            built.append((one.label or one.name, attack, search))
     pairs = []
-    known = list(dict.fromkeys(name for name, _ in built))
+    known = list(dict.fromkeys(name for name, _, _ in built))
     for wanted in plan.threats:
         tried = known if wanted.attacks is None else wanted.attacks
         for name in tried:
@@ -170,7 +183,7 @@ def _paired(plan: Plan) -> list[tuple[ReleasedModel, ExtractionAttack]]:
                     f"{wanted.name} and released_model ask different questions; "
                     "write a plan for each"
                 )
-            pairs += [(threat, attack) for name, attack in built if name in tried]
+            pairs += [(threat, attack, search) for name, attack, search in built if name in tried]
     return pairs
 
 
@@ -185,16 +198,47 @@ def _initial(plan: TargetPlan) -> Mapping[str, Tensor]:
 
 
 def _opened(
-    setting: ReleaseSetting, threat: ReleasedModel, attack: ExtractionAttack
+    setting: ReleaseSetting, run: Run, progress: Progress
+) -> tuple[ReleaseSetting, list[ExtractionFinding]]:
+    """Choose the options that the plan leaves to a search, and return the findings to be made."""
+    findings, pairs = [], []
+    searches = setting.searches or [None] * len(setting.pairs)
+    for (threat, attack), search in zip(setting.pairs, searches, strict=True):
+        skipped, searched, chosen = _unfit(setting, threat, attack), None, attack
+        if search is not None and not skipped:
+            progress(f"options of {catalog.name_of(attack)}, on shadow models", 0, 1)
+            found = tune(
+                attack,
+                search.ranges,
+                setting.public,
+                run.folder,
+                trials=search.trials,
+                shadows=search.shadows,
+                threat=threat,
+            )
+            told = search.model_dump() | {"trials": found.trials}
+            searched = Searched(**told, auc=found.auc, importance=found.importance)
+            chosen = found.attack
+        pairs.append((threat, chosen))
+        findings.append(_finding(threat, chosen, skipped, searched))
+    return replace(setting, pairs=pairs), findings
+
+
+def _unfit(setting: ReleaseSetting, threat: ReleasedModel, attack: ExtractionAttack) -> str:
+    """Say why an attack cannot be run under a threat on this model, if it cannot."""
+    missing = attack.needs.missing_from(threat.offers)
+    if missing:
+        return f"{catalog.name_of(attack)} needs {' and '.join(missing)}"
+    seen = threat.meet(
+        setting.target, setting.secret, setting.public, setting.initial, setting.device
+    )
+    return attack.unfit(seen.restricted(attack.needs, attack.welcomes))
+
+
+def _finding(
+    threat: ReleasedModel, attack: ExtractionAttack, skipped: str, searched: Searched | None
 ) -> ExtractionFinding:
     names = catalog.name_of(threat), catalog.name_of(attack)
-    missing = attack.needs.missing_from(threat.offers)
-    skipped = f"{names[1]} needs {' and '.join(missing)}" if missing else ""
-    if not missing:
-        seen = threat.meet(
-            setting.target, setting.secret, setting.public, setting.initial, setting.device
-        )
-        skipped = attack.unfit(seen.restricted(attack.needs, attack.welcomes))
     options = asdict(threat), asdict(attack)
     return ExtractionFinding(
         id=_sha({"threat": [names[0], options[0]], "attack": [names[1], options[1]]}),
@@ -204,6 +248,7 @@ def _opened(
         attack_options=options[1],
         access=attack.access,
         skipped=skipped,
+        searched=searched,
         verdict=inconclusive(f"not run: {skipped}" if skipped else "not run yet"),
     )
 
@@ -212,13 +257,14 @@ def _opening(
     setting: ReleaseSetting, run: Run, findings: list[ExtractionFinding]
 ) -> ExtractionRecord:
     members, others = setting.secret.members, setting.secret.others
-    likeness = likeness_of(members.images, others.images, setting.public.images.mean(0))
-    alike = matching.nearest(likeness)
+    alike = by_chance(members.images, others.images, setting.public.images.mean(0))
     threats = list(dict.fromkeys(threat for threat, _ in setting.pairs))
     attacks = list(dict.fromkeys(attack for _, attack in setting.pairs))
     components = [describe.describe_component("threat", one) for one in threats]
     components += [describe.describe_component("attack", one) for one in attacks]
-    sides = (("training set", members), ("held out", others), ("public", setting.public))
+    sets = [("training set", setting.training), ("held out", others), ("public", setting.public)]
+    if len(members) < len(setting.training):
+        sets.insert(1, (SCORED, members))
     return ExtractionRecord(
         status="running",
         name=setting.plan.name,
@@ -232,7 +278,7 @@ def _opening(
                 classes=one.class_counts(),
                 sha256=one.sha256(),
             )
-            for name, one in sides
+            for name, one in sets
         ],
         classes=list(members.classes),
         image_shape=list(members.shape),

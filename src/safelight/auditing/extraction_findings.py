@@ -61,8 +61,16 @@ def _right(target: Target, images: ImageSet) -> int:
     return target.correct(images.images, images.labels)
 
 
-def judged(finding: ExtractionFinding, cells: list[ExtractionCell]) -> ExtractionFinding:
-    """Pool the cells of a finding picture by picture, and judge it."""
+def judged(
+    finding: ExtractionFinding, cells: list[ExtractionCell], whole: int | None = None
+) -> ExtractionFinding:
+    """Pool the cells of a finding picture by picture, and judge it.
+
+    Args:
+        finding: not judged yet.
+        cells: of all findings.
+        whole: the size of the training set, where a part of it was scored.
+    """
     own = [cell for cell in cells if cell.finding == finding.id]
     done = [(one, one.members, one.others) for one in own if one.members and one.others]
     errors = [cell.reason for cell in own if cell.status != "ok"]
@@ -86,7 +94,7 @@ def judged(finding: ExtractionFinding, cells: list[ExtractionCell]) -> Extractio
         measurements[name] = _plain(float(np.mean(values)), len(members), len(done))
     return finding.model_copy(
         update={
-            "verdict": judge(area, had, controls, errors),
+            "verdict": judge(area, had, controls, errors, whole),
             "auc": area,
             "extracted": had,
             "measurements": measurements,

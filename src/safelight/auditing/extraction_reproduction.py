@@ -23,15 +23,20 @@ Array = NDArray[np.float64]
 #: Draws of the paired bootstrap.
 RESAMPLES = 2000
 
+#: In place of a training size: all of the training file but ``HELD_OUT`` pictures, and the recipe
+#: that an architecture has for so many.
+ALL, HELD_OUT = "all", 1000
+
 #: The source of each data set's other pictures, and what its models expect.
 _SHAPES: dict[str, dict[str, Any]] = {
     "mnist": {},
     "fashion_mnist": {},
     "cifar10": {"image_shape": [3, 32, 32]},
+    "svhn": {"image_shape": [3, 32, 32]},
 }
 
 #: Sides that the transformer's patches tile.
-_PATCHES = {"cifar10": 8}
+_PATCHES = {"cifar10": 8, "svhn": 8}
 
 
 def plans(paper: Mapping[str, Any], scale: Scale) -> dict[str, Plan]:
@@ -111,9 +116,15 @@ def _auc(members: Array, others: Array) -> float:
 
 
 def _plan(
-    paper: Mapping[str, Any], own: Mapping[str, Any], data: str, size: int, architecture: str
+    paper: Mapping[str, Any],
+    own: Mapping[str, Any],
+    data: str,
+    size: int | str,
+    architecture: str,
 ) -> Plan:
     described = paper["architectures"][architecture]
+    counts = ({}, {"count": HELD_OUT}) if size == ALL else ({"count": size}, {"count": size})
+    recipe = described["fit at all" if size == ALL else "fit"]
     options = dict(_SHAPES[data])
     if described["model"] == "vit" and data in _PATCHES:
         options["patch"] = _PATCHES[data]
@@ -122,15 +133,16 @@ def _plan(
         "seeds": own["seeds"],
         "data": {
             "source": data,
-            "private": {"split": "train", "count": size},
-            "holdout": {"split": "train", "count": size},
+            "private": {"split": "train", **counts[0]},
+            "holdout": {"split": "train", **counts[1]},
             "public": {"split": "test", "count": 3000},
         },
-        "target": {"model": described["model"], "options": options, "fit": described["fit"]},
+        "target": {"model": described["model"], "options": options, "fit": recipe},
         "threats": [{"name": "released_model"}],
         "attacks": [
             {"label": label, **attack, **own["options"].get(label, {})}
             for label, attack in paper["attacks"].items()
+            if label in own.get("attacks", [label])
         ],
     }
     return parse_plan(content, f"the reproduction of {architecture}, {data}, {size}")

@@ -10,6 +10,7 @@ from torch import Tensor
 from safelight.attacks.extraction.attack import Extraction
 from safelight.auditing.sheets import sheet
 from safelight.data.images import ImageSet
+from safelight.errors import DataError
 from safelight.metrics import matching, membership
 from safelight.metrics.extraction import above, extracted, shuffled_counts
 from safelight.metrics.image import ssim
@@ -37,6 +38,13 @@ Array = NDArray[np.float64]
 #: pair costs an SSIM, and the rule decides nothing.
 LEGACY_CANDIDATES, LEGACY_PICTURES = 200, 100
 
+#: A training set larger than this may have fewer pictures held out beside it. Below 100, one of
+#: them above the threshold is more than 1% false discoveries.
+FEWEST_OTHERS = 100
+
+#: Pictures that are compared at once with all others.
+BLOCK = 1000
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -58,6 +66,43 @@ def checked(claim: Extraction, shape: tuple[int, int, int]) -> Extraction:
     if not bool(((claim.images >= 0) & (claim.images <= 1)).all()):
         raise ValueError("the attack claimed pixels that are no numbers in [0, 1]")
     return claim
+
+
+def sides(private: ImageSet, holdout: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Return the pictures that are scored: members of the training set, and as many others.
+
+    The whole training set where as many are held out. Else a random part of it: of each class as
+    many as are held out, since a candidate is more easily like a 1 than like an 8. Both sets come
+    in a random order, drawn by the plan's ``data.seed``, so that their first pictures are a draw.
+
+    Raises:
+        DataError: too few are held out.
+    """
+    wanted = min(len(private), FEWEST_OTHERS)
+    if len(holdout) < wanted:
+        raise DataError(
+            f"{len(private)} training pictures need others from the same source beside them; set "
+            f"data.holdout.count to {wanted} or more (it has {len(holdout)})"
+        )
+    if len(holdout) >= len(private):
+        return private, holdout.rows(torch.arange(len(private)))
+    chosen: list[list[Tensor]] = [[], []]
+    for label in holdout.labels.unique():
+        places = [(one.labels == label).nonzero()[:, 0] for one in (private, holdout)]
+        few = min(map(len, places))
+        for kept, own in zip(chosen, places, strict=True):
+            kept.append(own[:few])
+    members, others = (
+        one.rows(torch.cat(rows).sort().values)
+        for one, rows in zip((private, holdout), chosen, strict=True)
+    )
+    return members, others
+
+
+def by_chance(members: Tensor, others: Tensor, center: Tensor) -> matching.Matches:
+    """Give each of the pictures [n, c, h, w] the one of the others [m, c, h, w] most like it."""
+    found = [matching.nearest(likeness_of(one, others, center)) for one in members.split(BLOCK)]
+    return matching.Matches(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def score(claim: Extraction, secret: TrainingSecret, center: Tensor, run: Run) -> Scored:

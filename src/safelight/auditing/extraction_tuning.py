@@ -1,6 +1,7 @@
 """Choose an extraction attack's options on shadow models, whose training sets the attacker owns."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pydantic
 import torch
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from pydantic import BaseModel, ConfigDict, Field
 
 from safelight import catalog
 from safelight.attacks.extraction.attack import ExtractionAttack
@@ -28,6 +31,20 @@ STUDY = "tuning.sqlite3"
 RANDOM_TRIALS = 8
 
 
+class SearchPlan(BaseModel):
+    """The key ``tune`` of an attack in a plan: which options to search, and for how long.
+
+    ``ranges``: option -> (low, high). ``trials``: settings tried. ``shadows``: models that each
+    trial is averaged over.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ranges: dict[str, tuple[float, float]] = Field(min_length=1)
+    trials: int = Field(20, ge=1)
+    shadows: int = Field(2, ge=1)
+
+
 @dataclass(frozen=True)
 class Tuned:
     """The attack with the best options, their AUC on shadows, and how much each option mattered.
@@ -41,6 +58,21 @@ class Tuned:
     trials: int
 
 
+def taken_from(options: Mapping[str, Any]) -> tuple[dict[str, Any], SearchPlan | None]:
+    """Split the options of an attack in a plan from its search, if it has one.
+
+    Raises:
+        PlanError: the search is not written as ``SearchPlan``.
+    """
+    own = dict(options)
+    if "tune" not in own:
+        return own, None
+    try:
+        return own, SearchPlan.model_validate(own.pop("tune"))
+    except pydantic.ValidationError as error:
+        raise PlanError(f"attacks.tune: {catalog.explain_invalid(error)}") from None
+
+
 def tune(
     attack: ExtractionAttack,
     ranges: Mapping[str, tuple[float, float]],
@@ -50,6 +82,7 @@ def tune(
     trials: int,
     shadows: int = 2,
     seed: int = 0,
+    threat: ReleasedModel | None = None,
 ) -> Tuned:
     """Search options by Bayesian optimization (tree-structured Parzen estimators).
 
@@ -65,11 +98,12 @@ def tune(
         trials: in all, those of an earlier call included.
         shadows: models that each trial is averaged over.
         seed: of the shadows and the sampler.
+        threat: what the attacker knows of each shadow; the weights if unset.
 
     Raises:
         PlanError: an option does not exist, or its range is none.
     """
-    _check(attack, ranges)
+    check(attack, ranges)
     worlds = [
         planted(public, Seeds(seed, ("shadow", str(one))).integer()) for one in range(shadows)
     ]
@@ -77,7 +111,7 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=f"sqlite:///{folder / STUDY}",
-        study_name=catalog.name_of(attack),
+        study_name=_name(attack, ranges, shadows, seed, threat),
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS),
         direction="maximize",
         load_if_exists=True,
@@ -86,7 +120,7 @@ def tune(
     def objective(trial: optuna.Trial) -> float:
         chosen = {name: _suggested(trial, name, *ends) for name, ends in ranges.items()}
         tried = dataclasses.replace(attack, **chosen)
-        return sum(shadow_auc(tried, world) for world in worlds) / len(worlds)
+        return sum(shadow_auc(tried, world, threat) for world in worlds) / len(worlds)
 
     finished = sum(one.state.is_finished() for one in study.trials)
     study.optimize(objective, n_trials=max(trials - finished, 0))
@@ -99,10 +133,19 @@ def tune(
     )
 
 
-def shadow_auc(attack: ExtractionAttack, world: Planted) -> float:
+def _name(attack: ExtractionAttack, *more: Any) -> str:
+    """Name a study by all that it depends on: another search must not go on from its trials."""
+    return f"{catalog.name_of(attack)} {hashlib.sha256(repr((attack, more)).encode()).hexdigest()}"
+
+
+def shadow_auc(
+    attack: ExtractionAttack, world: Planted, threat: ReleasedModel | None = None
+) -> float:
     """Return how often the attack comes nearer to a shadow's member than to another picture."""
     device = world.public.images.device
-    seen = ReleasedModel().meet(world.target, world.secret, world.public, world.initial, device)
+    seen = (threat or ReleasedModel()).meet(
+        world.target, world.secret, world.public, world.initial, device
+    )
     with torch.enable_grad():
         claim = attack.run(seen.restricted(attack.needs, attack.welcomes), Seeds(0))
     claim = checked(claim, world.secret.members.shape)
@@ -118,13 +161,20 @@ def _suggested(trial: optuna.Trial, name: str, low: float, high: float) -> float
     return trial.suggest_float(name, low, high, log=low > 0)
 
 
-def _check(attack: ExtractionAttack, ranges: Mapping[str, tuple[float, float]]) -> None:
+def check(attack: ExtractionAttack, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Refuse what cannot be searched.
+
+    Raises:
+        PlanError: an option does not exist, is no number with decimals, or its range is none.
+    """
     known = catalog.options(type(attack))
     for name, (low, high) in ranges.items():
         if name not in known:
             raise PlanError(
                 catalog.unknown(f"option of {type(attack).__name__}", name, list(known))
             )
+        if not isinstance(getattr(attack, name), float):
+            raise PlanError(f"{name} is no number with decimals; take it out of tune.ranges")
         if not 0 <= low < high or not math.isfinite(high):
             raise PlanError(
                 f"{name} cannot be searched from {low:g} to {high:g}; give 0 <= low < high"

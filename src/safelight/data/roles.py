@@ -79,7 +79,9 @@ def deal(plan: DataPlan) -> Roles:
     """
     pools: dict[tuple[str, str], _Pool] = {}
     drawn: dict[str, ImageSet] = {}
-    for name in ORDER:
+    # A training set without a count is what the other roles leave of its pool.
+    whole = plan.private is not None and plan.private.count is None
+    for name in (*ORDER[1:], ORDER[0]) if whole else ORDER:
         role: RolePlan | None = getattr(plan, name)
         if role is None:
             continue

@@ -41,8 +41,8 @@ class OutlierPlan(_Strict):
 class DataPlan(_Strict):
     """The pictures and who may see them.
 
-    ``source`` is ``embedded``, a data set's name (``mnist``, ``fashion_mnist``, ``cifar10``),
-    a hub name with a slash, or a folder of images or parquet files.
+    ``source`` is ``embedded``, a data set's name (``mnist``, ``fashion_mnist``, ``cifar10``,
+    ``svhn``), a hub name with a slash, or a folder of images or parquet files.
     """
 
     source: str

@@ -46,6 +46,9 @@ MOST, SOME = 0.5, 0.1
 #: SSIM above which the literature counts a picture as reconstructed, whatever it was matched with.
 LEGACY_SSIM = 0.4
 
+#: Names of sets of pictures: the training set, and the part of it that is scored if not all is.
+TRAINING, SCORED = "training set", "scored"
+
 PLANTED = "planted training set"
 UNRELATED = "unrelated candidates"
 
@@ -85,11 +88,26 @@ class ExtractionCell(_Frozen):
     seconds: float = 0.0
 
 
+class Searched(_Frozen):
+    """How options of an attack were chosen: by its AUC on shadow models, never on the audited one.
+
+    ``shadows`` models were made to learn public pictures by heart. ``importance`` is the share of
+    each option in what made trials differ; it adds up to 1, and is empty below three trials.
+    """
+
+    ranges: dict[str, tuple[float, float]]
+    trials: int
+    shadows: int
+    auc: float
+    importance: dict[str, float]
+
+
 class ExtractionFinding(_Frozen):
     """The cells that differ only in their seed, pooled over seeds picture by picture, and judged.
 
     ``measurements`` holds what does not decide: coverage, SSIM, the literature's rule on members
     and on others. ``roc`` holds the corners of the curve as (others called, members called).
+    ``searched`` tells how options were chosen, where they were not written in the plan.
     """
 
     id: str
@@ -99,6 +117,7 @@ class ExtractionFinding(_Frozen):
     attack_options: dict[str, Any]
     access: str
     skipped: str = ""
+    searched: Searched | None = None
     verdict: Verdict
     auc: Compared | None = None
     extracted: Compared | None = None
@@ -115,6 +134,9 @@ class ExtractionFinding(_Frozen):
 
 class ExtractionRecord(_Frozen):
     """Everything one audit of released weights found. The field order is the file's order.
+
+    Members are the training pictures that were scored: all, or a part drawn at random, in which
+    case ``roles`` holds both the training set and what was scored.
 
     ``image_shape`` is (channels, height, width); artifacts are PNG sheets of all pictures of a
     set, in order, ``sheet_columns`` a row, addressed by the sha256 of the file. ``nearest_others``
@@ -144,6 +166,12 @@ class ExtractionRecord(_Frozen):
     plan: dict[str, Any]
     provenance: Provenance
     seconds: float
+
+    @property
+    def trained_on(self) -> int:
+        """How many pictures the training set holds; as many as are scored, or more."""
+        counts = [role.count for role in self.roles if role.name == TRAINING]
+        return max([*counts, len(self.member_labels)])
 
 
 class TargetRow(_Frozen):
@@ -177,7 +205,11 @@ class ClaimRow(_Frozen):
 
 
 def judge(
-    auc: Compared, extracted: Compared, controls: Sequence[Control], errors: Sequence[str] = ()
+    auc: Compared,
+    extracted: Compared,
+    controls: Sequence[Control],
+    errors: Sequence[str] = (),
+    whole: int | None = None,
 ) -> Verdict:
     """Judge one attack on one model.
 
@@ -186,6 +218,7 @@ def judge(
         extracted: share of the members extracted at ``FALSE_DISCOVERIES``.
         controls: the planted training set and the unrelated candidates among them.
         errors: of cells that failed.
+        whole: the size of the training set, where a random part of it was scored.
     """
     if errors:
         return inconclusive(f"error: {errors[0]}")
@@ -202,7 +235,7 @@ def judge(
             outcome="LEAK",
             severity=_severity(extracted),
             confidence=_confidence(auc, controls),
-            reason=_told(auc, extracted),
+            reason=_told(auc, extracted, whole),
         )
     if not any(control.name == PLANTED for control in controls):
         return inconclusive("the attack was not tried on a planted training set")
@@ -214,7 +247,7 @@ def judge(
         outcome="NO EVIDENCE",
         severity="none",
         confidence=_confidence(auc, controls),
-        reason=_told(auc, extracted) + "; the same attack extracts a planted training set",
+        reason=_told(auc, extracted, whole) + "; the same attack extracts a planted training set",
     )
 
 
@@ -296,11 +329,14 @@ def _confidence(auc: Compared, controls: Sequence[Control]) -> Literal["low", "m
     return "high" if auc.measurement.n >= 100 and auc.measurement.seeds >= 3 else "medium"
 
 
-def _told(auc: Compared, extracted: Compared) -> str:
+def _told(auc: Compared, extracted: Compared, whole: int | None) -> str:
     share = extracted.measurement
     count = round((share.value or 0.0) * share.n)
+    pictures = f"{share.n} training pictures"
+    if whole is not None and whole > share.n:
+        pictures = f"{share.n:,} training pictures that were scored, of {whole:,},"
     return (
-        f"{count} of {share.n} training pictures are extracted at "
+        f"{count:,} of {pictures} are extracted at "
         f"{100 * FALSE_DISCOVERIES:g}% false discoveries (shuffled membership reaches "
         f"{round(extracted.reach * share.n)}), and a training picture is nearer to a candidate "
         f"than another picture is in {100 * (auc.measurement.value or 0.0):.0f}% of pairs"

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,8 +72,9 @@ def title(record: ExtractionRecord) -> str:
     if verdict is None:
         return "This audit is not finished."
     if verdict.outcome == "LEAK" and lead and lead.extracted and leaking(lead.extracted):
-        had = numbers.count(lead.extracted.measurement, whole=True)
-        return f"Your training set is in the weights: {_kept(had)} pictures were read out of them."
+        had = _kept(numbers.count(lead.extracted.measurement, whole=True))
+        scored = " that were scored" if partly(record) else ""
+        return f"Your training set is in the weights: {had} pictures{scored} were read out of them."
     if verdict.outcome == "LEAK":
         return "Your weights tell training pictures from others, though no picture was read out."
     if verdict.outcome == "NO EVIDENCE":
@@ -135,7 +137,7 @@ def text(run: Run, width: int = WIDTH) -> str:
         console.print(Text(title(record)))
         console.print(Text("\n" + lead_text(record)))
         console.print(table)
-        for note in legend(record):
+        for note in [*legend(record), *map(_told, searched(record))]:
             console.print(Text(note))
         for finding in record.findings:
             for control in finding.controls:
@@ -170,7 +172,9 @@ def page(run: Run, evidence: Evidence) -> str:
         origin=_origin(run, record),
         leading=lead,
         roc=draw(lead) if lead else None,
-        budgets=_budgets(record, lead),
+        budgets=(budgets := _budgets(record, lead)),
+        curve=best_of(budgets),
+        searched=searched(record),
         controls=[(one.attack, control) for one in record.findings for control in one.controls],
     )
 
@@ -178,8 +182,13 @@ def page(run: Run, evidence: Evidence) -> str:
 def legend(record: ExtractionRecord) -> list[str]:
     """Explain the columns."""
     n = len(record.member_labels)
+    scored = (
+        f"Scored: {n:,} of {record.trained_on:,} training pictures, drawn at random, of each class "
+        "as many as are held out. All numbers are of these."
+    )
     return [
-        f"Extracted: training pictures nearer to a candidate than {n} held-out pictures are, at "
+        *([scored] if partly(record) else []),
+        f"Extracted: training pictures nearer to a candidate than {n:,} held-out pictures are, at "
         f"{numbers.percent(FALSE_DISCOVERIES)} false discoveries; the held-out ones set the "
         "threshold. AUC: how often a training picture is nearer to a candidate than a held-out "
         "one; chance is 0.5.",
@@ -189,6 +198,11 @@ def legend(record: ExtractionRecord) -> list[str]:
         f"SSIM {LEGACY_SSIM:g} rule: what the literature counts as reconstructed after one-to-one "
         "matching, beside the same count on pictures that were never trained on, its null.",
     ]
+
+
+def partly(record: ExtractionRecord) -> bool:
+    """Whether only a part of the training set was scored."""
+    return record.trained_on > len(record.member_labels)
 
 
 def draw(finding: ExtractionFinding) -> Drawing:
@@ -220,6 +234,34 @@ def draw(finding: ExtractionFinding) -> Drawing:
         trace=" ".join(f"{x(fpr):.1f},{y(tpr):.1f}" for fpr, tpr in finding.roc),
         marks=marks,
         spoken=f"ROC curve of {finding.attack}: AUC {_value(finding.auc, 2)}",
+    )
+
+
+def best_of(budgets: Sequence[tuple[int, float]]) -> str:
+    """Lay out AUC against the logarithm of the number of candidates, as points of a polyline."""
+    most = math.log2(max((size for size, _ in budgets), default=2)) or 1.0
+    return " ".join(
+        f"{8 + 224 * math.log2(size) / most:.1f},{88 - 80 * area:.1f}" for size, area in budgets
+    )
+
+
+def searched(record: ExtractionRecord) -> list[ExtractionFinding]:
+    """Return the findings whose options were chosen on shadow models."""
+    return [one for one in record.findings if one.searched is not None]
+
+
+def _told(finding: ExtractionFinding) -> str:
+    """Say how the options of an attack were chosen."""
+    how = finding.searched
+    if how is None:
+        return ""
+    falling = sorted(how.importance.items(), key=lambda one: -one[1])
+    mattered = ", ".join(f"{name} {numbers.percent(share)}" for name, share in falling)
+    return (
+        f"Options of {finding.attack}: the best of {how.trials} trials on {how.shadows} shadow "
+        f"models that learned public pictures by heart (AUC there "
+        f"{numbers.number(how.auc, 2)}); the audited model was not looked at."
+        + (f" What mattered: {mattered}." if mattered else "")
     )
 
 
@@ -274,24 +316,28 @@ def _kept(words: str) -> str:
     return words.replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def _budgets(record: ExtractionRecord, lead: ExtractionFinding | None) -> Sequence[tuple[str, str]]:
+def _budgets(
+    record: ExtractionRecord, lead: ExtractionFinding | None
+) -> Sequence[tuple[int, float]]:
     if lead is None:
         return []
     cell = next(one for one in record.cells if one.finding == lead.id and one.budgets)
-    return [(f"{size:,}", numbers.number(area, 2)) for size, area in cell.budgets]
+    return cell.budgets
 
 
 def _facts(record: ExtractionRecord) -> list[tuple[str, str, str]]:
     target, controls = record.target, [one for each in record.findings for one in each.controls]
     right = target.accuracy.value if target.accuracy else None
     known = target.facts.get("training accuracy")
-    more = f"{numbers.percent(known)} right in training" if isinstance(known, float) else ""
-    seeds = sorted({cell.seed for cell in record.cells})
     n = len(record.member_labels)
+    about = [f"{n:,} of them scored"] if partly(record) else []
+    if isinstance(known, float):
+        about.append(f"{numbers.percent(known)} right in training")
+    seeds = sorted({cell.seed for cell in record.cells})
     return [
         ("Target", plain(target.name), f"{target.parameters:,} parameters"),
-        ("Training set", f"{n} pictures", more),
-        ("Held out", f"{n} pictures", f"{numbers.percent(right or 0)} right"),
+        ("Training set", f"{record.trained_on:,} pictures", ", ".join(about)),
+        ("Held out", f"{n:,} pictures", f"{numbers.percent(right or 0)} right"),
         ("Seeds", str(len(seeds)), ", ".join(str(one) for one in seeds)),
         ("Controls", f"{sum(one.passed for one in controls)} of {len(controls)}", "passed"),
         ("Time", numbers.duration(record.seconds), plain(record.provenance.machine)),

@@ -32,9 +32,9 @@ def render(
         f"# {title}: what was claimed, and what was measured",
         f"Claimed: {reference}; no published figure is shown, for none could be checked. "
         "*Extracted*: training pictures nearer to a candidate than the held-out pictures are, at "
-        "1% false discoveries. *Member AUC*: how often a training picture is nearer to a candidate "
-        "than a held-out one; chance is 0.5. NO EVIDENCE stands only where the same attack found a "
-        "planted training set.",
+        "1% false discoveries, of those that were scored: as many as are held out. *Member AUC*: "
+        "how often a training picture is nearer to a candidate than a held-out one; chance is 0.5. "
+        "NO EVIDENCE stands only where the same attack found a planted training set.",
         "\n".join([*_HEAD, *map(_line, rows)]),
         "## What was claimed",
     ]

@@ -56,7 +56,7 @@ def views(run: Run, record: ExtractionRecord, evidence: Evidence) -> list[Pictur
             [(one, record.classes[record.member_labels[one]]) for one in members],
             _rows(record, shown, members, cut),
         )
-        for key, title, note, members in _choices(likeness, shown[0][0].attack)
+        for key, title, note, members in _choices(record, likeness, shown[0][0].attack)
     ]
 
 
@@ -76,8 +76,11 @@ def _rank(finding: ExtractionFinding) -> float:
     return (finding.extracted.measurement.value or 0.0) + (finding.auc.measurement.value or 0.0)
 
 
-def _choices(likeness: np.ndarray, attack: str) -> list[tuple[str, str, str, list[int]]]:
+def _choices(
+    record: ExtractionRecord, likeness: np.ndarray, attack: str
+) -> list[tuple[str, str, str, list[int]]]:
     total = len(likeness)
+    whose = "scored training pictures" if record.trained_on > total else "training pictures"
     some = min(SHOWN, total)
     drawn = np.random.default_rng(SEED).choice(total, some, replace=False)
     order = np.argsort(likeness, kind="stable").tolist()
@@ -87,7 +90,7 @@ def _choices(likeness: np.ndarray, attack: str) -> list[tuple[str, str, str, lis
         (
             "random",
             "Random",
-            f"{some} of {total} training pictures, drawn by a fixed seed ({SEED}).",
+            f"{some} of {total:,} {whose}, drawn by a fixed seed ({SEED}).",
             sorted(drawn.tolist()),
         ),
         ("worst", "Worst", f"The {some} least found, {by}.", order[:some]),

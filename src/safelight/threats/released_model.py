@@ -52,12 +52,19 @@ class ReleaseNeeds:
 class TrainingSecret:
     """The truth, for metrics and controls only.
 
-    ``members``: the training set. ``others``: as many pictures from the same source that were
-    never trained on.
+    ``members``: the training set, or a part of it that was drawn at random. ``others``: as many
+    pictures from the same source that were never trained on. ``whole``: the size of the training
+    set, where ``members`` are a part.
     """
 
     members: ImageSet
     others: ImageSet
+    whole: int | None = None
+
+    @property
+    def count(self) -> int:
+        """How many pictures the model was trained on."""
+        return len(self.members) if self.whole is None else self.whole
 
 
 @dataclass(frozen=True)
@@ -179,7 +186,8 @@ class ReleasedModel:
 
         Args:
             target: the trained model, on ``device``.
-            secret: only the number and shape of its pictures enter the observation.
+            secret: only the size of the training set and the shape of its pictures enter the
+                observation.
             public: the adversary's own pictures.
             initial: the network's state before training; empty where nobody kept it.
             device: where the adversary computes.
@@ -200,7 +208,7 @@ class ReleasedModel:
             initial={name: value.to(device) for name, value in initial.items()},
             shape=secret.members.shape,
             classes=len(secret.members.classes),
-            count=len(secret.members),
+            count=secret.count,
             public=own.to(device),
             threat=f"released_model with knows = {self.knows!r}, count = {self.count!r}, "
             f"pictures = {self.pictures!r}",

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 from safelight.attacks.attack import Count, Positive
 from safelight.attacks.extraction.attack import Extraction, ExtractionAttack
 from safelight.catalog import Reference
+from safelight.errors import AccessError
 from safelight.metrics.extraction_losses.picture_priors import total_variation
 from safelight.metrics.extraction_losses.rectifier import smoothed
 from safelight.metrics.extraction_losses.row_space import first_dense, span_of
@@ -37,6 +38,7 @@ class KKT(ExtractionAttack):
 
     Attributes:
         per_picture: candidates for each training picture.
+        most: candidates in a restart, however large the training set.
         restarts: independent searches; all their candidates are returned.
         steps: of Adam, with the rates falling to a fiftieth along a cosine.
         learning_rate: of the pixels.
@@ -44,8 +46,11 @@ class KKT(ExtractionAttack):
         start: standard deviation of the noise around the mean gray at first.
         sharpness: of the rectifier's derivative, a sigmoid; as large as the signals are small.
         layers: which explain: the ``first``, where small starts leave least behind, or ``all``.
-        space: where candidates live: all ``pixels``, or the ``row space`` of the first layer, onto
-            which they are projected after each step.
+        space: where candidates live: all ``pixels``; the ``row space`` of the first layer; or a
+            prior that is learned, the plane of the ``public pictures``' principal components. Onto
+            the last two they are projected after each step; without public pictures nothing is
+            learned, and it is all pixels.
+        components: of the public pictures.
         variation: weight of the mean absolute difference of neighboring pixels.
     """
 
@@ -58,9 +63,12 @@ class KKT(ExtractionAttack):
         url="https://arxiv.org/abs/2307.01827",
     )
     needs: ClassVar[ReleaseNeeds] = ReleaseNeeds(weights=True)
-    welcomes: ClassVar[ReleaseNeeds] = ReleaseNeeds(weights=False, count=True, initialization=True)
+    welcomes: ClassVar[ReleaseNeeds] = ReleaseNeeds(
+        weights=False, count=True, initialization=True, public=True
+    )
 
     per_picture: Count = 3
+    most: Count = 2000
     restarts: Count = 1
     steps: Count = 2000
     learning_rate: Positive = 0.05
@@ -68,18 +76,24 @@ class KKT(ExtractionAttack):
     start: Positive = 0.1
     sharpness: Positive = 30.0
     layers: Literal["first", "all"] = "first"
-    space: Literal["pixels", "row space"] = "pixels"
+    space: Literal["pixels", "row space", "public pictures"] = "pixels"
+    components: Count = 200
     variation: Annotated[float, pydantic.Field(ge=0)] = 0.03
 
     def unfit(self, seen: ReleasedObservation) -> str:
         """Say whether the candidates' space exists; everything else fits any classifier."""
         if self.space == "row space" and first_dense(seen.model.network) is None:
             return "the network does not begin with a dense layer, so that it has no row space"
+        if self.space == "public pictures":
+            try:
+                _ = seen.public
+            except AccessError:
+                return "a prior is learned from public pictures, which this adversary does not have"
         return ""
 
     def run(self, seen: ReleasedObservation, rng: Seeds) -> Extraction:
         """Search from every restart at once."""
-        m = self.per_picture * (seen.count or ASSUMED)
+        m = min(self.per_picture * (seen.count or ASSUMED), self.most)
         device = seen.model.mean.device
         draw = torch.Generator().manual_seed(rng.integer())
         noise = torch.randn(self.restarts, m, *seen.image_shape, generator=draw).to(device)
@@ -146,8 +160,25 @@ class KKT(ExtractionAttack):
 
     def _projection(self, seen: ReleasedObservation) -> Callable[[Tensor], Tensor]:
         """Return what maps pictures [r, m, c, h, w] to the nearest ones where they may live."""
-        if self.space == "pixels":
+        if self.space == "pixels" or (self.space == "public pictures" and self.unfit(seen)):
             return lambda pictures: pictures
+        offset, axes = self._public(seen) if self.space == "public pictures" else self._rows(seen)
+
+        def project(pictures: Tensor) -> Tensor:
+            away = pictures.flatten(2) - offset
+            inside: Tensor = offset + (away @ axes) @ axes.T
+            return inside.reshape(pictures.shape)
+
+        return project
+
+    def _public(self, seen: ReleasedObservation) -> tuple[Tensor, Tensor]:
+        """Return the mean of public pictures [pixels], and their principal axes [pixels, k]."""
+        own = seen.public.images.flatten(1).to(seen.model.mean)
+        axes = torch.linalg.svd(own - own.mean(0), full_matrices=False)[2]
+        return own.mean(0), axes[: self.components].T
+
+    def _rows(self, seen: ReleasedObservation) -> tuple[Tensor, Tensor]:
+        """Return a picture of the first layer's row space [pixels], and its axes [pixels, k]."""
         found = first_dense(seen.model.network)
         if found is None:
             raise ValueError(self.unfit(seen))
@@ -158,12 +189,5 @@ class KKT(ExtractionAttack):
         normalization = seen.model.mean, seen.model.std
         span = span_of(seen.model.network, normalization, seen.image_shape, most, initial)
         to = seen.model.mean
-        offset = torch.from_numpy(span.offset).to(to)
         axes = torch.linalg.qr(torch.from_numpy(span.basis)).Q.to(to)
-
-        def project(pictures: Tensor) -> Tensor:
-            away = pictures.flatten(2) - offset
-            inside: Tensor = offset + (away @ axes) @ axes.T
-            return inside.reshape(pictures.shape)
-
-        return project
+        return torch.from_numpy(span.offset).to(to), axes

@@ -56,6 +56,7 @@ class NetworkInversion(ExtractionAttack):
         gradient: norm of the gradient of the cross-entropy, relative to the weights.
         perturbation: added to or taken from each pixel of a perturbed candidate.
         per_picture: candidates for each training picture.
+        most: candidates in all, however large the training set.
         latent: numbers in a latent vector.
         channels: of the generator's widest layer.
         steps: of Adam, with the rates falling to 0 along a cosine.
@@ -89,6 +90,7 @@ class NetworkInversion(ExtractionAttack):
     gradient: Weight = 0.0
     perturbation: Weight = 0.2
     per_picture: Count = 2
+    most: Count = 2000
     latent: Count = 64
     channels: Count = 64
     steps: Count = 600
@@ -106,7 +108,8 @@ class NetworkInversion(ExtractionAttack):
 
     def run(self, seen: ReleasedObservation, rng: Seeds) -> Extraction:
         """Train the generator on its own candidates, and return them."""
-        device, m = seen.model.mean.device, self.per_picture * (seen.count or ASSUMED)
+        device = seen.model.mean.device
+        m = min(self.per_picture * (seen.count or ASSUMED), self.most)
         draw = torch.Generator().manual_seed(rng.integer())
         outputs = seen.model(torch.zeros(1, *seen.image_shape, device=device)).shape[1]
         classes = max(outputs, 2)

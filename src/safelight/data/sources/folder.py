@@ -1,4 +1,4 @@
-"""A folder on this machine: one subfolder of pictures a class, or parquet files."""
+"""A folder on this machine: one subfolder of pictures a class, parquet, or the files of SVHN."""
 
 import glob
 import tempfile
@@ -6,19 +6,22 @@ from pathlib import Path
 
 import datasets
 
+from safelight.data.sources import svhn
 from safelight.data.sources.source import Split
 from safelight.data.sources.table import as_split
 from safelight.errors import DataError
 
 
 def open_split(folder: Path, split: str, size: int | None, channels: int | None) -> Split:
-    """Open one split of a folder in any layout that ``datasets`` reads.
+    """Open one split of a folder: SVHN as it is published, or a layout that ``datasets`` reads.
 
     Raises:
         DataError: the folder has no such split, or nothing that can be read.
     """
     if glob.has_magic(str(folder)):  # datasets reads the path as a pattern
         raise DataError(f"cannot read {folder}: its path holds *, ? or [; rename the folder")
+    if svhn.splits_in(folder):
+        return svhn.open_split(folder, split, size, channels)
     datasets.disable_progress_bars()  # seconds at most, and the audit shows its own
     try:
         # A private, passing cache: other people's pictures are not left in a shared one.

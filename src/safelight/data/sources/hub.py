@@ -13,7 +13,14 @@ NAMES: Mapping[str, str] = {
     "mnist": "ylecun/mnist",
     "fashion_mnist": "zalando-datasets/fashion_mnist",
     "cifar10": "uoft-cs/cifar10",
+    "svhn": "ufldl-stanford/svhn",
 }
+
+#: Which of a home's several data sets is meant.
+PARTS: Mapping[str, str] = {"svhn": "cropped_digits"}
+
+#: What a folder may hold besides parquet or pictures.
+ALSO: Mapping[str, str] = {"svhn": ", or as train_32x32.mat and test_32x32.mat"}
 
 
 def open_split(name: str, split: str, size: int | None, channels: int | None) -> Split:
@@ -23,12 +30,12 @@ def open_split(name: str, split: str, size: int | None, channels: int | None) ->
         DataError: it is neither cached nor reachable, or has no such split.
     """
     try:
-        rows = datasets.load_dataset(NAMES.get(name, name), split=split)
+        rows = datasets.load_dataset(NAMES.get(name, name), PARTS.get(name), split=split)
     except (OSError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             f"cannot get {name} ({NAMES.get(name, name)}) from the hub or its cache: "
             f"{type(error).__name__}; connect once, or set SAFELIGHT_DATA to a folder that "
-            f"holds {name.rsplit('/', 1)[-1]}/ as parquet or pictures"
+            f"holds {name.rsplit('/', 1)[-1]}/ as parquet or pictures{ALSO.get(name, '')}"
         ) from None
     except ValueError as error:
         first = str(error).strip().split("\n")[0]
