@@ -133,3 +133,15 @@ def test_nulls_work_for_one_class_one_victim_and_color(name):
     claim = NULLS[name].claim(one, one.rows(torch.tensor([2])))
     assert claim.shape == (1, 3, 9, 12)
     assert 0 <= claim.min() <= claim.max() <= 1
+
+
+def test_a_template_is_found_once_for_the_same_public_pictures(
+    public, victims, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("SAFELIGHT_CACHE", str(tmp_path))
+    once = NULLS["class template"].claim(public, victims)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert torch.equal(NULLS["class template"].claim(public, victims), once)
+    assert len(list(tmp_path.iterdir())) == 1
+    fewer = public.rows(torch.arange(len(public) - 5))
+    assert not torch.equal(NULLS["class template"].claim(fewer, victims), once)

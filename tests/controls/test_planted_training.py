@@ -41,3 +41,16 @@ def test_where_descent_diverges_it_begins_again_more_slowly(monkeypatch):
     made = planted(worlds.digits().public.rows(torch.arange(200)), 1)
     assert made.target.facts["recipe"]["learning_rate"] < 1.6
     assert made.target.correct(made.secret.members.images, made.secret.members.labels) == MEMBERS
+
+
+def test_the_planted_model_is_trained_once_for_the_same_pictures(monkeypatch, tmp_path):
+    monkeypatch.setenv("SAFELIGHT_CACHE", str(tmp_path))
+    monkeypatch.setattr("safelight.controls.planted_training.STEPS", 20)
+    public = worlds.digits().public.rows(torch.arange(200))
+    one, two, other = planted(public, 1), planted(public, 1), planted(public, 2)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert one.target.weights_sha256() == two.target.weights_sha256()
+    assert one.target.weights_sha256() != other.target.weights_sha256()
+    assert one.target.facts == two.target.facts
+    for made in (one, two):
+        assert not any(each.requires_grad for each in made.target.network.parameters())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from safelight.cache import Cache, source_of
 from safelight.data.images import ImageSet
 from safelight.metrics.image import ssim
 
@@ -47,13 +48,28 @@ def class_mean(public: ImageSet, victims: ImageSet) -> Tensor:
 def class_template(public: ImageSet, victims: ImageSet) -> Tensor:
     """Return about the constant picture per class with the highest mean SSIM to public pictures.
 
-    Found by gradient ascent from the class mean; a blur like the mean scores low on SSIM.
+    Found by gradient ascent from the class mean, once for the same public pictures; a blur like the
+    mean scores low on SSIM.
     """
     rows = [
         (public.labels == label).nonzero().flatten()[:TEMPLATE_PICTURES]
         for label in range(len(public.classes))
     ]
     known = public.rows(torch.cat(rows))
+    key = {
+        "class template": TEMPLATE_STEPS,
+        "public": public.labeled_sha256(),  # starts at its means, and climbs on the known ones
+        "known": known.content_hashes(),
+        "torch": torch.__version__,
+    }
+    made = Cache().tensors(
+        key, source_of(class_template, ssim), lambda: {"templates": _climbed(public, known)}
+    )
+    return made["templates"].to(victims.images)[victims.labels]
+
+
+def _climbed(public: ImageSet, known: ImageSet) -> Tensor:
+    """Return one picture a class, [classes, c, h, w]."""
     templates = _class_means(public).requires_grad_()
     optimizer = torch.optim.Adam([templates], lr=0.02)
     for _ in range(TEMPLATE_STEPS):
@@ -62,7 +78,7 @@ def class_template(public: ImageSet, victims: ImageSet) -> Tensor:
             (-gain).backward()
         optimizer.step()
         optimizer.zero_grad()
-    return templates.detach().clamp(0, 1)[victims.labels]
+    return templates.detach().clamp(0, 1)
 
 
 def nearest_public(public: ImageSet, victims: ImageSet) -> Tensor:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from safelight.cache import Cache, source_of
 from safelight.data.images import ImageSet
 from safelight.stats.seeds import Seeds
 from safelight.targets.classifiers.mlp import MLP
@@ -44,7 +46,7 @@ def fewest_public() -> int:
 
 
 def planted(public: ImageSet, seed: int) -> Planted:
-    """Train a small dense network on a few public pictures until it knows them by heart.
+    """Train a small dense network on a few public pictures until it knows them by heart, once.
 
     Args:
         public: the attacker's pictures; those that become members or others leave the set, and all
@@ -63,16 +65,37 @@ def planted(public: ImageSet, seed: int) -> Planted:
     model = Normalized(network, tuple(mean), tuple(std)).to(public.images.device)
     initial = {name: value.clone() for name, value in network.state_dict().items()}
     secret = TrainingSecret(public.rows(members), public.rows(others))
-    for halving in range(HALVINGS + 1):
-        network.load_state_dict(initial)
-        facts = descend(
-            model,
-            secret.members,
-            steps=STEPS * 2**halving,
-            learning_rate=LEARNING_RATE / 2**halving,
-            weight_decay=WEIGHT_DECAY,
-        )
-        target = Target("planted", model, f"{MEMBERS} public pictures", facts)
-        if target.correct(secret.members.images, secret.members.labels) == MEMBERS:
-            break
+
+    def learned() -> dict[str, Tensor]:
+        for halvings in range(HALVINGS + 1):
+            network.load_state_dict(initial)
+            facts = descend(model, secret.members, **_recipe(halvings))
+            tried = Target("planted", model, "", facts)
+            if tried.correct(secret.members.images, secret.members.labels) == MEMBERS:
+                break
+        told = {"loss": torch.tensor(facts["loss"]), "halvings": torch.tensor(halvings)}
+        return {name: value.cpu() for name, value in network.state_dict().items()} | told
+
+    key = {
+        "planted training set": [seed, HIDDEN, HALVINGS, _recipe(0)],
+        "members": secret.members.content_hashes(),
+        "labels": secret.members.labels.tolist(),
+        "normalization": [mean, std],
+        "torch": torch.__version__,
+    }
+    made = dict(Cache().tensors(key, source_of(planted, descend, MLP), learned))
+    facts = {
+        "loss": float(made.pop("loss")),
+        "recipe": _recipe(int(made.pop("halvings"))),
+    }
+    network.load_state_dict(made)
+    target = Target("planted", model, f"{MEMBERS} public pictures", facts)
     return Planted(target, secret, public.rows(rest), initial)
+
+
+def _recipe(halvings: int) -> dict[str, Any]:
+    return {
+        "steps": STEPS * 2**halvings,
+        "learning_rate": LEARNING_RATE / 2**halvings,
+        "weight_decay": WEIGHT_DECAY,
+    }
