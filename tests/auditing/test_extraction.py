@@ -210,13 +210,13 @@ def lopsided(counts, seed=0):
 
 def test_of_each_class_as_many_members_are_scored_as_are_held_out():
     private = lopsided([90, 80, 10, 70, 60, 60, 60, 60, 60, 60])
-    holdout = lopsided([10, 20, 30, 5, 10, 10, 10, 10, 10, 0], seed=1)
+    holdout = lopsided([10, 20, 30, 10, 10, 10, 10, 10, 10, 0], seed=1)
     members, others = extraction_scoring.sides(private, holdout)
-    assert list(members.class_counts().values()) == [10, 20, 10, 5, 10, 10, 10, 10, 10, 0]
+    assert list(members.class_counts().values()) == [10, 20, 10, 10, 10, 10, 10, 10, 10, 0]
     assert members.class_counts() == others.class_counts()
     for part, whole in ((members, private), (others, holdout)):
         assert set(part.content_hashes()) <= set(whole.content_hashes())
-        assert len(set(part.content_hashes())) == len(part) == 95
+        assert len(set(part.content_hashes())) == len(part) == 100
     # In the order of the whole set: what is drawn does not depend on who is drawn beside it.
     places = [private.content_hashes().index(one) for one in members.content_hashes()]
     assert places == sorted(places)
@@ -226,7 +226,21 @@ def test_all_members_are_scored_where_as_many_are_held_out():
     private, holdout = lopsided([5] * 10), lopsided([6] * 10, seed=1)
     members, others = extraction_scoring.sides(private, holdout)
     assert members is private
-    assert torch.equal(others.images, holdout.images[:50])
+    assert torch.equal(others.images, holdout.images[:50])  # each class up to one
+
+
+def test_a_held_out_set_with_other_shares_of_classes_is_matched_class_by_class():
+    """One candidate that is like any 1 would tell a set of ones from one without."""
+    private = lopsided([6, 45, 6, 6, 6, 6, 6, 6, 6, 6])
+    holdout = lopsided([30] * 10, seed=1)
+    members, others = extraction_scoring.sides(private, holdout)
+    assert members.class_counts() == others.class_counts()
+    assert members.class_counts()["1"] == 30
+
+
+def test_classes_that_are_not_held_out_are_an_error():
+    with pytest.raises(DataError, match="only 0 are held out"):
+        extraction_scoring.sides(lopsided([50] * 4), lopsided([0] * 6 + [50] * 4, seed=1))
 
 
 @pytest.mark.parametrize(("private", "holdout", "wanted"), [(3, 2, 30), (30, 9, 100), (9, 8, 90)])

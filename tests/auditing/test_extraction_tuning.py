@@ -93,6 +93,37 @@ def test_a_search_that_cannot_be_run_is_told_before_anything_is_trained(tune, to
     assert "\n" not in str(error.value)
 
 
+def test_an_audit_that_was_stopped_while_it_searched_goes_on_with_its_trials(tmp_path, monkeypatch):
+    weights, run = tmp_path / "weights.safetensors", Run(tmp_path / "run")
+    safetensors.torch.save_file(MLP(hidden=(16,)).state_dict(), weights)
+    tune = {"ranges": {"learning_rate": [1e-3, 0.1]}, "trials": 3, "shadows": 1}
+    plan = parse_plan(content(weights, tune), "test")
+    calls = []
+
+    def stopped(*_):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return 0.5 + 0.1 * len(calls)
+
+    monkeypatch.setattr(extraction_tuning, "shadow_auc", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        audit(prepare(plan), run, lambda *_: None)
+    assert (run.folder / STUDY).is_file()
+    record = audit(prepare(plan), run, lambda *_: None)  # no record yet: it begins anew
+    assert record.findings[0].searched.trials == 3
+    assert len(calls) == 1 + 1 + 2  # one was kept, one stopped, two were left
+
+
+def test_who_owns_no_pictures_cannot_tune(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(MLP(hidden=(16,)).state_dict(), weights)
+    made = content(weights, {"ranges": {"learning_rate": [1e-3, 0.1]}, "trials": 1})
+    made["threats"] = [{"name": "released_model", "pictures": "none"}]
+    with pytest.raises(PlanError, match="this adversary has none"):
+        audit(prepare(parse_plan(made, "test")), Run(tmp_path / "run"), lambda *_: None)
+
+
 def test_another_search_does_not_go_on_from_the_trials_of_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(extraction_tuning, "planted", lambda *_: leaking())  # trained once
     one = tune(ATTACK, {"learning_rate": (1e-3, 0.1)}, PUBLIC, tmp_path, trials=1, shadows=1)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 
 from safelight.controls.planted_training import MEMBERS, fewest_public, planted
@@ -49,6 +51,8 @@ def test_the_planted_model_is_trained_once_for_the_same_pictures(monkeypatch, tm
     public = worlds.digits().public.rows(torch.arange(200))
     one, two, other = planted(public, 1), planted(public, 1), planted(public, 2)
     assert len(list(tmp_path.iterdir())) == 2
+    planted(replace(public, classes=(*public.classes, "one more")), 1)  # is another network
+    assert len(list(tmp_path.iterdir())) == 3
     assert one.target.weights_sha256() == two.target.weights_sha256()
     assert one.target.weights_sha256() != other.target.weights_sha256()
     assert one.target.facts == two.target.facts

@@ -189,13 +189,20 @@ def test_claims_are_summed_up_by_whether_attacks_agree():
         one.model_copy(update={"said": "few leak"}),
         two.model_copy(update={"said": "few leak"}),
         three.model_copy(update={"said": "mixing exposes"}),
-        one.model_copy(update={"said": "length leaks"}),
-        one.model_copy(update={"said": "size leaks"}),
+        one.model_copy(update={"said": "mixed signs"}),
+        three.model_copy(update={"said": "mixed signs"}),
+        *(
+            row.model_copy(
+                update={"said": "length leaks", "difference": 0.3, "low": 0.1, "high": 0.5}
+            )
+            for row in (one, two)
+        ),
     ]
     assert headlines(made(factors=claims)) == [
-        "Attacks do not agree: few leak.",
-        "Refuted, whatever the attack: mixing exposes.",
-        "Confirmed, whatever the attack: length leaks; size leaks.",
+        "Confirmed in some comparisons, open in others: few leak.",
+        "Refuted: mixing exposes.",
+        "Comparisons contradict each other: mixed signs.",
+        "Confirmed, whatever the attack: length leaks.",
     ]
 
 

@@ -3,7 +3,7 @@ import torch
 
 from safelight.cache import Cache
 from safelight.defenses.gaussian_noise import GaussianNoise
-from safelight.errors import AccessError
+from safelight.errors import AccessError, PlanError
 from safelight.stats.seeds import Seeds
 from safelight.testing import worlds
 from safelight.testing.threats import ThreatContract
@@ -75,3 +75,30 @@ def test_only_who_must_ask_the_service_is_limited():
     assert PredictionApi(queries=5).most_queries == 5
     for knows in ("weights", "nothing"):
         assert PredictionApi(knows=knows, queries=5).most_queries == 0
+
+
+def test_a_limit_holds_for_what_was_learned_without_one(tmp_path):
+    """Work that is kept from an unlimited adversary costs the limited one as many queries."""
+    work, cache = {"work": "the same"}, Cache(tmp_path)
+    seen = {}
+    for queries in (0, 40):
+        threat = PredictionApi(returns="logits", queries=queries)
+        roles = worlds.digits(public=40)
+        seen[queries], _ = threat.meet(worlds.lenet(), roles, torch.device("cpu"), cache)
+        seen[queries] = seen[queries].restricted(threat.offers)
+
+    def learned(view):
+        def make():
+            return {"z": torch.cat([view.query(view.public.images) for _ in range(2)])}
+
+        return view.remember(work, make)
+
+    assert len(learned(seen[0])["z"]) == 80
+    with pytest.raises(AccessError, match="this is number 80"):
+        learned(seen[40])
+
+
+def test_a_limit_that_teaches_nothing_is_refused(tmp_path):
+    threat = PredictionApi(queries=5)
+    with pytest.raises(PlanError, match="queries to 10 or more"):
+        threat.meet(worlds.lenet(), worlds.digits(), torch.device("cpu"), Cache(tmp_path))

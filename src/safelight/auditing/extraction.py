@@ -205,6 +205,11 @@ def _opened(
     searches = setting.searches or [None] * len(setting.pairs)
     for (threat, attack), search in zip(setting.pairs, searches, strict=True):
         skipped, searched, chosen = _unfit(setting, threat, attack), None, attack
+        if search is not None and threat.pictures != "same distribution":
+            raise PlanError(
+                f"{catalog.name_of(attack)} is tuned on models of own pictures, and this adversary "
+                "has none; leave tune out, or set the threat's pictures to same distribution"
+            )
         if search is not None and not skipped:
             progress(f"options of {catalog.name_of(attack)}, on shadow models", 0, 1)
             found = tune(

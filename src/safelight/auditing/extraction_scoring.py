@@ -71,12 +71,13 @@ def checked(claim: Extraction, shape: tuple[int, int, int]) -> Extraction:
 def sides(private: ImageSet, holdout: ImageSet) -> tuple[ImageSet, ImageSet]:
     """Return the pictures that are scored: members of the training set, and as many others.
 
-    The whole training set where as many are held out. Else a random part of it: of each class as
-    many as are held out, since a candidate is more easily like a 1 than like an 8. Both sets come
-    in a random order, drawn by the plan's ``data.seed``, so that their first pictures are a draw.
+    The whole training set where as many of each class are held out, up to one. Else a random part
+    of it: of each class as many as are held out, since a candidate is more easily like a 1 than
+    like an 8. Both sets come in a random order, drawn by the plan's ``data.seed``, so that their
+    first pictures are a draw.
 
     Raises:
-        DataError: too few are held out.
+        DataError: too few are held out, or too few of the same classes.
     """
     wanted = min(len(private), FEWEST_OTHERS)
     if len(holdout) < wanted:
@@ -84,8 +85,10 @@ def sides(private: ImageSet, holdout: ImageSet) -> tuple[ImageSet, ImageSet]:
             f"{len(private)} training pictures need others from the same source beside them; set "
             f"data.holdout.count to {wanted} or more (it has {len(holdout)})"
         )
-    if len(holdout) >= len(private):
-        return private, holdout.rows(torch.arange(len(private)))
+    first = holdout.rows(torch.arange(min(len(private), len(holdout))))
+    counts = [list(one.class_counts().values()) for one in (private, first)]
+    if max(abs(a - b) for a, b in zip(*counts, strict=True)) <= 1 and len(first) == len(private):
+        return private, first
     chosen: list[list[Tensor]] = [[], []]
     for label in holdout.labels.unique():
         places = [(one.labels == label).nonzero()[:, 0] for one in (private, holdout)]
@@ -96,6 +99,11 @@ def sides(private: ImageSet, holdout: ImageSet) -> tuple[ImageSet, ImageSet]:
         one.rows(torch.cat(rows).sort().values)
         for one, rows in zip((private, holdout), chosen, strict=True)
     )
+    if len(members) < wanted / 2:
+        raise DataError(
+            f"of the classes of {len(private)} training pictures only {len(members)} are held out; "
+            f"raise data.holdout.count until {wanted} of the same classes are"
+        )
     return members, others
 
 

@@ -122,15 +122,15 @@ def tune(
         tried = dataclasses.replace(attack, **chosen)
         return sum(shadow_auc(tried, world, threat) for world in worlds) / len(worlds)
 
-    finished = sum(one.state.is_finished() for one in study.trials)
+    complete = optuna.trial.TrialState.COMPLETE  # a trial that was stopped is tried again
+    finished = len(study.get_trials(states=(complete,)))
     study.optimize(objective, n_trials=max(trials - finished, 0))
+    done = study.get_trials(states=(complete,))
     importance: dict[str, float] = {}
-    if len(study.trials) >= 3 and len({one.value for one in study.trials}) > 1:
+    if len(done) >= 3 and len({one.value for one in done}) > 1:
         importance = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     best: dict[str, Any] = study.best_params
-    return Tuned(
-        dataclasses.replace(attack, **best), study.best_value, importance, len(study.trials)
-    )
+    return Tuned(dataclasses.replace(attack, **best), study.best_value, importance, len(done))
 
 
 def _name(attack: ExtractionAttack, *more: Any) -> str:

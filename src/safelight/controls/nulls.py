@@ -58,6 +58,7 @@ def class_template(public: ImageSet, victims: ImageSet) -> Tensor:
     known = public.rows(torch.cat(rows))
     key = {
         "class template": TEMPLATE_STEPS,
+        "sides": [len(public.classes), *public.shape],
         "public": public.labeled_sha256(),  # starts at its means, and climbs on the known ones
         "known": known.content_hashes(),
         "torch": torch.__version__,

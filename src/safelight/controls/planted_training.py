@@ -78,6 +78,7 @@ def planted(public: ImageSet, seed: int) -> Planted:
 
     key = {
         "planted training set": [seed, HIDDEN, HALVINGS, _recipe(0)],
+        "sides": [len(public.classes), *public.shape],
         "members": secret.members.content_hashes(),
         "labels": secret.members.labels.tolist(),
         "normalization": [mean, std],

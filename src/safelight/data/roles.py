@@ -91,6 +91,7 @@ def deal(plan: DataPlan) -> Roles:
             seeds = Seeds(plan.seed, ("roles", Path(key[0]).name, key[1]))
             pools[key] = _Pool(_only(open_split(*key, plan), plan.classes), seeds)
         drawn[name] = pools[key].draw(name, role.count)
+    drawn = {name: drawn[name] for name in ORDER if name in drawn}
     if plan.outliers is not None:
         drawn = _with_outliers(drawn, plan.outliers, plan)
     if "victims" not in drawn:

@@ -43,7 +43,7 @@ class Run:
 
     def _refuse_foreign(self) -> None:
         """Raise if the folder is no folder, or holds what no run has written."""
-        own = {"record.json", "plan.toml", "report.html", "artifacts"}
+        own = {"record.json", "plan.toml", "report.html", "artifacts", "tuning.sqlite3"}
         try:
             found = {one.name for one in self.folder.iterdir()}
         except FileNotFoundError:

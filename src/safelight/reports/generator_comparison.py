@@ -159,11 +159,15 @@ def headlines(made: GeneratorReproduction) -> list[str]:
     """Return the findings: what was confirmed, refuted or left open of all that is said."""
     said: dict[str, list[str]] = {}
     for claim in dict.fromkeys(one.said for one in made.factors):
-        outcomes = {one.outcome for one in made.factors if one.said == claim}
+        own = [one for one in made.factors if one.said == claim]
+        outcomes = {one.outcome for one in own}
         if len(outcomes) == 1:
-            name = f"{outcomes.pop().capitalize()}, whatever the attack"
+            several = len({one.attack for one in own}) > 1
+            name = outcomes.pop().capitalize() + (", whatever the attack" if several else "")
+        elif {"confirmed", "refuted"} <= outcomes:
+            name = "Comparisons contradict each other"
         else:
-            name = "Attacks do not agree"
+            name = f"{min(outcomes - {'open'}).capitalize()} in some comparisons, open in others"
         said.setdefault(name, []).append(claim)
     return [plain(f"{name}: {'; '.join(claims)}.") for name, claims in said.items()]
 

@@ -23,6 +23,9 @@ Pictures = Literal["training set", "same distribution", "noise", "none"]
 #: What is known of the structure of what sends.
 Structure = Literal["known", "different"]
 
+#: Pictures that a limited adversary asks about at least: some to learn from, some to check on.
+FEWEST_ASKED = 10
+
 Count = Annotated[int, pydantic.Field(ge=1)]
 
 Sends = Count
@@ -104,7 +107,13 @@ class MessageThreat(abc.ABC):
             public = noise_pictures(roles.public, len(roles.public), seed=0)
         if self.most_queries:  # pictures that it may not ask about teach it nothing
             each = self.sends if release is not None and release.random else 1
-            public = public.rows(torch.arange(min(self.most_queries // each, len(public))))
+            asked = min(self.most_queries // each, len(public))
+            if asked < FEWEST_ASKED:
+                raise PlanError(
+                    f"{self.most_queries} queries are enough for {asked} pictures, which teach "
+                    f"nothing; set the threat's queries to {FEWEST_ASKED * each} or more"
+                )
+            public = public.rows(torch.arange(asked))
         secret = Secret(roles.victims.to(device))
         edge = edge.to(device)
         with torch.no_grad():  # on real pictures, whatever the adversary owns

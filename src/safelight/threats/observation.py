@@ -278,12 +278,15 @@ class SplitObservation:
         Raises:
             AccessError: more are asked about than the service answers.
         """
-        link = self._sight.link
-        self._tally.queries += pictures * (link.sends if self.random else 1)
-        if 0 < link.most_queries < self._tally.queries:
+        self._spend(pictures * (self._sight.link.sends if self.random else 1))
+
+    def _spend(self, queries: int) -> None:
+        self._tally.queries += queries
+        most = self._sight.link.most_queries
+        if 0 < most < self._tally.queries:
             raise AccessError(
-                f"the service answers {link.most_queries} queries and this is number "
-                f"{self._tally.queries}; ask about fewer pictures, or raise the threat's queries"
+                f"the service answers {most} queries and this is number {self._tally.queries}; "
+                "ask about each picture once, or raise the threat's queries"
             )
 
     def resend(self) -> Tensor:
@@ -311,7 +314,8 @@ class SplitObservation:
         before = self._tally.queries
         key = work | {"seen": self._sight.fingerprint, "torch": torch.__version__}
         made = dict(self._sight.cache.tensors(key, source_of(make), counted))
-        self._tally.queries = before + int(made.pop("queries spent"))
+        self._tally.queries = before
+        self._spend(int(made.pop("queries spent")))
         return made
 
     def _require(self, sight: str) -> None:

@@ -27,7 +27,8 @@ class PredictionApi(MessageThreat):
         knows: of the model: ``weights``, ``queries`` (anyone's; they are counted), ``nothing``
             but its answers.
         queries: how many pictures one may ask about, which are then all that one owns; 0 for as
-            many as one likes.
+            many as one likes. An attack that asks about a picture twice, or about shifted ones,
+            needs more. Only of who ``knows`` queries.
         pictures: what the adversary trains on: the target's own ``training set``; the plan's
             public ones, of the ``same distribution``, or of whatever distribution they are;
             random ``noise``; ``none``.

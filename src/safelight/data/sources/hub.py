@@ -17,7 +17,7 @@ NAMES: Mapping[str, str] = {
 }
 
 #: Which of a home's several data sets is meant.
-PARTS: Mapping[str, str] = {"svhn": "cropped_digits"}
+PARTS: Mapping[str, str] = {NAMES["svhn"]: "cropped_digits"}
 
 #: What a folder may hold besides parquet or pictures.
 ALSO: Mapping[str, str] = {"svhn": ", or as train_32x32.mat and test_32x32.mat"}
@@ -30,7 +30,8 @@ def open_split(name: str, split: str, size: int | None, channels: int | None) ->
         DataError: it is neither cached nor reachable, or has no such split.
     """
     try:
-        rows = datasets.load_dataset(NAMES.get(name, name), PARTS.get(name), split=split)
+        home = NAMES.get(name, name)
+        rows = datasets.load_dataset(home, PARTS.get(home), split=split)
     except (OSError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             f"cannot get {name} ({NAMES.get(name, name)}) from the hub or its cache: "
