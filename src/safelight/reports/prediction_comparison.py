@@ -154,7 +154,7 @@ def _defenses(rows: Sequence[Row]) -> str:
                 f"{numbers.number(one.times_chance, 1)} times chance"
             )
     if not lines:
-        return "No defense was run."
+        return "No defense was run on the pairs that were run without one."
     told = [f"- **{defense}** {_left(own)}" for defense, own in tried.items()]
     return "\n".join([*lines, "", "What is left of a picture:", "", *told])
 
