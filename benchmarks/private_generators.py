@@ -25,7 +25,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from safelight.auditing.generator import audit, prepare
@@ -37,6 +36,7 @@ from safelight.defenses.dp_sgd import noise_for
 from safelight.metrics.generator_quality import downstream_accuracy, feature_distance
 from safelight.plan.plan import DataPlan, Plan, RolePlan, TargetPlan, parse_plan
 from safelight.record.store import Run
+from safelight.targets.cut import cut
 from safelight.targets.generators.released import ReleasedGenerator
 from safelight.targets.load import load_target
 from safelight.targets.target import Target
@@ -161,9 +161,11 @@ def quality(released: ReleasedGenerator) -> dict[str, Any]:
     real, labels = deal(test).holdout, torch.arange(DRAWN) % 10
     made = released.pictures(DRAWN, 1, labels)
     accuracy = downstream_accuracy(ImageSet(made, labels, real.classes, "generated"), real)
-    judge = _judge()
+    edge = cut(_judge().model, "relu4", (1, 28, 28))
     distance = feature_distance(
-        made[:COMPARED], real.images[:COMPARED], lambda x: _features(judge, x)
+        made[:COMPARED],
+        real.images[:COMPARED],
+        lambda x: edge(F.interpolate(x, (28, 28), mode="bilinear", antialias=True)),
     )
     return {
         "accuracy": [accuracy.value, accuracy.low, accuracy.high, accuracy.n],
@@ -175,17 +177,6 @@ def _judge() -> Target:
     few = DataPlan(source="embedded", public=RolePlan(count=10), holdout=RolePlan(count=10))
     plan = TargetPlan(model="lenet", weights="shipped")
     return load_target(plan, deal(few), torch.device("cpu"), Cache())
-
-
-def _features(judge: Target, x: Tensor) -> Tensor:
-    """Return what the LeNet's last layer reads of pictures [n, 1, h, w]: [n, 84]."""
-    kept: list[Tensor] = []
-    hook = judge.network.get_submodule("relu4").register_forward_hook(
-        lambda _module, _given, out: kept.append(out)
-    )
-    judge.model(F.interpolate(x, (28, 28), mode="bilinear", antialias=True))
-    hook.remove()
-    return kept[0]
 
 
 def row(line: dict[str, Any]) -> str:

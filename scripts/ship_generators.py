@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from safelight.cache import Cache
@@ -27,6 +26,7 @@ from safelight.defenses.dp_gan import DPGAN
 from safelight.defenses.dp_merf import DPMERF
 from safelight.metrics.generator_quality import downstream_accuracy, feature_distance
 from safelight.plan.plan import DataPlan, RolePlan, TargetPlan
+from safelight.targets.cut import cut
 from safelight.targets.generators.adversarial import train_generator
 from safelight.targets.generators.recipe import GeneratorRecipe
 from safelight.targets.generators.released import (
@@ -133,20 +133,14 @@ def judged(released: ReleasedGenerator, real: ImageSet, judge: Target | None) ->
         accuracy = downstream_accuracy(drawn, real)
         found["downstream_accuracy"] = [accuracy.value, accuracy.low, accuracy.high, accuracy.n]
     if judge is not None and len(real) >= 500:
-        distance = feature_distance(made[: len(real)], real.images, lambda x: seen(judge, x))
+        edge = cut(judge.model, "relu4", (1, 28, 28))  # what the LeNet's last layer reads
+        distance = feature_distance(
+            made[: len(real)],
+            real.images,
+            lambda x: edge(F.interpolate(x, (28, 28), mode="bilinear", antialias=True)),
+        )
         found["feature_distance"] = {"value": distance, "n": len(real), "features": judge.name}
     return found
-
-
-def seen(judge: Target, x: Tensor) -> Tensor:
-    """Return what a LeNet's last layer reads of pictures [n, 1, h, w]: [n, 84]."""
-    kept: list[Tensor] = []
-    hook = judge.network.get_submodule("relu4").register_forward_hook(
-        lambda _module, _given, out: kept.append(out)
-    )
-    judge.model(F.interpolate(x, (28, 28), mode="bilinear", antialias=True))
-    hook.remove()
-    return kept[0]
 
 
 def judge_of(source: str) -> Target | None:
