@@ -159,7 +159,7 @@ class KKT(ExtractionAttack):
 
     def _projection(self, seen: ReleasedObservation) -> Callable[[Tensor], Tensor]:
         """Return what maps pictures [r, m, c, h, w] to the nearest ones where they may live."""
-        if self.space == "pixels":
+        if self.space == "pixels" or (self.space == "public pictures" and self.unfit(seen)):
             return lambda pictures: pictures
         offset, axes = self._public(seen) if self.space == "public pictures" else self._rows(seen)
 
