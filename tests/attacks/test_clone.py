@@ -9,7 +9,7 @@ from safelight.testing.attacks import AttackContract
 
 
 class TestClone(AttackContract):
-    attack = Clone(steps=100, likelihood=Likelihood(steps=20, decoder=Decoder(steps=60)))
+    attack = Clone(steps=60, likelihood=Likelihood(steps=10, decoder=Decoder(steps=50)))
 
 
 def test_a_copy_that_misleads_is_not_followed(tmp_path):

@@ -22,7 +22,7 @@ from safelight.testing.extraction import ExtractionContract, leaking, watch
 
 
 class TestNetworkInversion(ExtractionContract):
-    attack = NetworkInversion(steps=250, channels=32)
+    attack = NetworkInversion(steps=150, channels=32)
 
 
 def test_the_softmax_is_taken_once():

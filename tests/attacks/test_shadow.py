@@ -10,7 +10,7 @@ from safelight.testing.attacks import AttackContract
 
 
 class TestShadow(AttackContract):
-    attack = Shadow(steps=50, tries=2, decoder=Decoder(steps=80))
+    attack = Shadow(steps=40, tries=2, decoder=Decoder(steps=70))
 
 
 def test_the_same_distribution_is_at_distance_zero_and_another_is_not():
@@ -48,7 +48,7 @@ def test_alignment_beats_the_cross_entropy_alone(tmp_path):
     truth = secret.victims.images
     reached = {}
     for alignment in ("none", "moments"):
-        attack = Shadow(alignment=alignment, steps=100, tries=1, decoder=Decoder(steps=150))
+        attack = Shadow(alignment=alignment, steps=100, tries=1, decoder=Decoder(steps=100))
         claim = attack.run(seen.restricted(attack.needs), Seeds(0)).images
         reached[alignment] = float(ssim(claim, truth).mean())
     assert reached["moments"] > reached["none"] + 0.02

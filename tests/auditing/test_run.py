@@ -33,7 +33,7 @@ PLAN = {
     },
     "target": {"model": "lenet", "weights": "shipped"},
     "threats": [{"name": "split_inference", "cut": "relu2"}],
-    "attacks": [{"name": "inversion/likelihood", "start": "gray", "steps": 80}],
+    "attacks": [{"name": "inversion/likelihood", "start": "gray", "steps": 15}],
 }
 
 
@@ -157,21 +157,22 @@ def test_a_killed_run_resumes_and_loses_at_most_the_cell_in_flight(tmp_path):
     assert resumed.measurements_sha256() == run(given, tmp_path, "anew").measurements_sha256()
 
 
-def test_a_full_disk_ends_the_run_with_one_line_and_it_resumes(tmp_path, monkeypatch):
+def test_a_full_disk_ends_the_run_with_one_line_and_it_resumes(tmp_path):
     given = setting()
     target = Run(tmp_path / "run")
     keep, calls = Run.keep, []
 
-    def full(self, content, suffix):
-        calls.append(suffix)
-        if len(calls) == 7:  # the pictures of the first cell, after victims and five nulls
-            monkeypatch.setattr("safelight.record.store.os.fsync", _no_space)
-        return keep(self, content, suffix)
+    with pytest.MonkeyPatch.context() as disk:
 
-    monkeypatch.setattr(Run, "keep", full)
-    with pytest.raises(RecordError, match=r"No space left on device.*--resume"):
-        audit(given, target, lambda *_: None)
-    monkeypatch.undo()
+        def full(self, content, suffix):
+            calls.append(suffix)
+            if len(calls) == 7:  # the pictures of the first cell, after victims and five nulls
+                disk.setattr("safelight.record.store.os.fsync", _no_space)
+            return keep(self, content, suffix)
+
+        disk.setattr(Run, "keep", full)
+        with pytest.raises(RecordError, match=r"No space left on device.*--resume"):
+            audit(given, target, lambda *_: None)
     assert target.load().cells == []
     assert audit(given, target, lambda *_: None, resume=True).status == "complete"
 

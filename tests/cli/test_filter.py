@@ -5,6 +5,7 @@ import stat
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -144,6 +145,7 @@ def test_what_cannot_be_done_is_one_line_with_its_remedy(cli, places, here, word
     assert reason in found.err
     assert found.err.startswith("safelight: ")
     assert found.err.count("\n") == 1
+    assert torch.get_num_threads() == 1  # what serves sets its threads; what is refused sets none
     assert not (here / "filter/policy.json").exists()
 
 

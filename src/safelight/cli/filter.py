@@ -231,9 +231,9 @@ def serve(
     from safelight.filtering.folder import FilterFolder
     from safelight.filtering.running import running
 
-    torch.set_num_threads(threads)
     place = FilterFolder(folder)
     engine = _engine(place)
+    torch.set_num_threads(threads)
     with running(place, engine, silent, hold, Limits(rate, burst), (*LOCAL, *(name or ()))) as app:
         where = f"http{'s' if certificate else ''}://{host}:{port}"
         typer.echo(f"Filter at {where}/v1/outputs, review at {where}/review", err=True)
