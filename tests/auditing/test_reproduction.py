@@ -22,6 +22,14 @@ def test_every_published_cell_of_the_full_scale_is_in_its_plan(scale):
             assert {cut for cells in published.values() for cut in cells} <= cuts
 
 
+def test_who_overhears_more_is_tried_at_the_full_scale_as_the_adversaries_that_the_table_names():
+    assert "cifar10-overheard" not in reproduction.plans(PAPER, "quick")
+    plan = reproduction.plans(PAPER, "full")["cifar10-overheard"]
+    named = PAPER["tables"]["cifar10-overheard"]["full"]["adversaries"]
+    assert len(plan.threats) == 2 * len(named)
+    assert {one.name for one in plan.attacks} == {"inversion/class_means"}
+
+
 def test_an_unknown_paper_lists_the_known_ones():
     with pytest.raises(PlanError, match="split-inference"):
         reproduction.load_paper("split")

@@ -34,14 +34,16 @@ def load_paper(name: str) -> dict[str, Any]:
 
 
 def plans(paper: Mapping[str, Any], scale: Scale) -> dict[str, Plan]:
-    """Return the plan of every table: each adversary at each cut, with its own attack."""
-    return {name: _plan(paper, name, table, scale) for name, table in paper["tables"].items()}
+    """Return the plan of every table of a scale: each adversary at each cut, its own attack."""
+    tables = paper["tables"].items()
+    return {name: _plan(paper, name, table, scale) for name, table in tables if scale in table}
 
 
 def table(paper: Mapping[str, Any], name: str, record: Record) -> Table:
     """Set the record of one table's plan beside the published figures."""
     who = {one.id: _adversary(paper, one) for one in record.findings}
-    return tabulate(name, record, who, paper["published"][name])
+    published = paper["tables"][name].get("published", name)
+    return tabulate(name, record, who, paper["published"][published])
 
 
 def _plan(paper: Mapping[str, Any], name: str, table: Mapping[str, Any], scale: Scale) -> Plan:
@@ -49,6 +51,8 @@ def _plan(paper: Mapping[str, Any], name: str, table: Mapping[str, Any], scale: 
     threats, attacks = [], []
     for cut in own["cuts"]:
         for one in paper["adversaries"]:
+            if one["name"] not in own.get("adversaries", [one["name"]]):
+                continue
             attack = {"name": _attack(own, cut, one), **_options(own, cut, one)}
             if attack not in attacks:
                 attacks.append(attack)

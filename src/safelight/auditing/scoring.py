@@ -68,23 +68,31 @@ def planted(
     First with a fraction of its steps: what succeeds with less effort succeeds with more. Only
     where that fails is the whole effort made. An attack that learns from what leaves (by queries,
     or from imitations) and fails behind a defense is tried without it: it is not to blame for what
-    the defense destroys. One that only searches might be, for it need not know the defense.
+    the defense destroys. One that only searches might be, for it need not know the defense. An
+    attack without weights and queries has only what it overhears to learn from, and hears at last
+    as many messages as in the audit.
 
     An adversary that owns the training set is tried with the public pictures, which are no better.
     """
     if threat.pictures == "training set":
         threat = replace(threat, pictures="same distribution")
-    some = torch.arange(min(CONTROL_VICTIMS, len(setting.roles.victims)))
-    roles = replace(setting.roles, victims=setting.roles.victims.rows(some))
+    every = setting.roles.victims
+    some = every.rows(torch.arange(min(CONTROL_VICTIMS, len(every))))
     edge, cloud = planted_parts(seen.message_shape, setting.target.model, seen.image_shape)
     release = setting.target.release
-    efforts = [(eased(attack), release), (attack, release)]
+    efforts = [(eased(attack), release, some), (attack, release, some)]
     if release is not None and (attack.needs.queries or not attack.needs.weights):
-        efforts = [(eased(attack), release), (eased(attack), None), (attack, None)]
-    for effort, what in efforts:
+        efforts = [(eased(attack), release, some), (eased(attack), None, some)]
+        efforts.append((attack, None, some))
+    if not (attack.needs.weights or attack.needs.queries) and len(every) > len(some):
+        efforts.append((attack, efforts[-1][1], every))
+    for effort, what, victims in efforts:
+        roles = replace(setting.roles, victims=victims)
         sight, secret = threat.expose(edge, cloud, roles, setting.device, setting.cache, what)
-        truth = secret.victims
-        claim = checked(effort.run(sight.restricted(attack.needs), Seeds(seed)).images, truth)
+        claim = checked(
+            effort.run(sight.restricted(attack.needs), Seeds(seed)).images, secret.victims
+        )[: len(some)]
+        truth = secret.victims.rows(torch.arange(len(some)))
         ranks = rank(claim, truth.images, truth.labels, setting.suspects)
         control = positive_control((ranks == 1).float().tolist(), defended=what is not None)
         if control.passed:
