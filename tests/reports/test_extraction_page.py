@@ -222,6 +222,20 @@ def test_other_verdicts_have_their_own_words(maker, scores, title):
     assert title in " ".join(text(run).split())
 
 
+def test_settings_of_one_attack_are_told_apart_by_what_differs(maker):
+    base = finding("extraction/kkt", *CLEAR, maker.controls)
+    settings = [{"space": "pixels", "steps": 9}, {"space": "row space", "steps": 9}]
+    both = [base.model_copy(update={"id": one["space"], "attack_options": one}) for one in settings]
+    run = maker.record(both)
+    html, plain = page(run, "none"), " ".join(text(run).split())
+    for one in settings:
+        assert f"<small>space = {one['space']}</small>" in html
+        assert f"extraction/kkt (space = {one['space']})" in html
+        assert f"Control, extraction/kkt (space = {one['space']})" in plain
+    assert "steps" not in plain
+    assert "space =" not in page(maker.record(both[:1]), "none")
+
+
 def test_a_part_that_was_scored_is_told_beside_the_whole(maker):
     sets = [
         Role(name=name, source="made", count=count, classes={"a": count}, sha256=name)

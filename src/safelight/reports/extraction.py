@@ -27,7 +27,7 @@ from safelight.reports import numbers
 from safelight.reports.evidence import Evidence
 from safelight.reports.extraction_pictures import views
 from safelight.reports.roc import Drawing, Mark, Tick
-from safelight.reports.sentences import chip, plain
+from safelight.reports.sentences import chip, differing, plain
 from safelight.reports.template import fill
 from safelight.reports.terminal import WIDTH
 
@@ -142,7 +142,7 @@ def text(run: Run, width: int = WIDTH) -> str:
         for finding in record.findings:
             for control in finding.controls:
                 outcome = "passed" if control.passed else "FAILED"
-                about = f"{finding.attack}, {control.name}"
+                about = f"{_named(record, finding)}, {control.name}"
                 console.print(Text(f"Control, {about}: {outcome}, {plain(control.detail)}."))
     return "\n".join(one.rstrip() for one in captured.get().splitlines()) + "\n"
 
@@ -175,7 +175,9 @@ def page(run: Run, evidence: Evidence) -> str:
         budgets=(budgets := _budgets(record, lead)),
         curve=best_of(budgets),
         searched=searched(record),
-        controls=[(one.attack, control) for one in record.findings for control in one.controls],
+        controls=[
+            (_named(record, one), control) for one in record.findings for control in one.controls
+        ],
     )
 
 
@@ -268,7 +270,7 @@ def _told(finding: ExtractionFinding) -> str:
 def _line(record: ExtractionRecord, finding: ExtractionFinding) -> Line:
     verdict, had, area = finding.verdict, finding.extracted, finding.auc
     known = "" if finding.threat_options.get("knows") == "weights" else "knows the initialization"
-    options = [known, "a limit of the model" if finding.skipped else ""]
+    options = [known, *_apart(record, finding), "a limit of the model" if finding.skipped else ""]
     kind = {"LEAK": "leak", "NO EVIDENCE": "clear"}.get(verdict.outcome, "open")
     why = plain(verdict.reason) if verdict.outcome == "INCONCLUSIVE" else ""
     shown = finding.measurements
@@ -278,7 +280,7 @@ def _line(record: ExtractionRecord, finding: ExtractionFinding) -> Line:
         rule = f"{numbers.percent(own)} beside {numbers.percent(others)}"
     return Line(
         attack=plain(finding.attack),
-        note=", ".join(one for one in options if one),
+        note=plain(", ".join(one for one in options if one)),
         outcome=chip(verdict.outcome, verdict.severity),
         kind=kind,
         auc=_value(area, 3),
@@ -295,6 +297,16 @@ def _line(record: ExtractionRecord, finding: ExtractionFinding) -> Line:
         seconds=numbers.duration(finding.seconds) if area else "",
         why=why,
     )
+
+
+def _apart(record: ExtractionRecord, finding: ExtractionFinding) -> list[str]:
+    alike = [one.attack_options for one in record.findings if one.attack == finding.attack]
+    return differing(finding.attack_options, alike)
+
+
+def _named(record: ExtractionRecord, finding: ExtractionFinding) -> str:
+    told = ", ".join(_apart(record, finding))
+    return f"{finding.attack} ({told})" if told else finding.attack
 
 
 def _value(tested: Compared | None, digits: int) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -188,7 +188,7 @@ def labels(findings: Sequence[Finding]) -> dict[str, Label]:
     for one in findings:
         last = one.attack.rsplit("/", 1)[-1]
         peers = alike[one.where, one.attack]
-        options = _differing(one, peers)
+        options = differing(_options(one), [_options(peer) for peer in peers])
         apart = list(options)
         if any(who[peer.id] != who[one.id] for peer in peers):
             apart.insert(0, who[one.id])
@@ -332,10 +332,8 @@ def _others(record: Record) -> list[str]:
     return said
 
 
-def _differing(finding: Finding, alike: Sequence[Finding]) -> list[str]:
+def differing(mine: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the options, written out, in which a finding differs from others named like it."""
-    mine = _options(finding)
-    others = [_options(one) for one in alike]
     return [
         f"{key} = {value if isinstance(value, str) else json.dumps(value)}"
         for key, value in mine.items()
