@@ -128,3 +128,22 @@ def test_a_linear_map_carries_the_mean_of_the_victims():
     constant = (public - picture)[:, 1:-1, 1:-1].mean()
     assert torch.allclose(found[:, 1:-1, 1:-1], picture[:, 1:-1, 1:-1] + constant, atol=1e-5)
     assert torch.equal(found[:, 0], public[:, 0])
+
+
+@pytest.mark.parametrize(("layer", "explained"), [("conv1", 0.9), ("relu2", 0.3), ("fc1", 0.3)])
+def test_the_other_way_round_class_means_say_about_what_a_picture_would_send(
+    layer, explained, tmp_path
+):
+    seen, secret = watch(layer, tmp_path)
+    expected = class_means.likely_messages(seen.restricted(ClassMeans.needs))
+    victims, sent = secret.victims.images, seen.messages
+    guess = expected(victims)
+    assert guess.shape == sent.shape
+    unit = class_means.deviation_of(sent)
+    error = ((guess - sent) / unit).square().mean()
+    spread = ((sent - sent.mean(0)) / unit).square().mean()
+    assert float(1 - error / spread) > explained
+    bounds = [getattr(sent, bound)((0, *range(2, sent.ndim))) for bound in ("amin", "amax")]
+    channels = guess.transpose(0, 1).flatten(1)
+    assert (channels.min(1).values >= bounds[0] - 1e-5).all()
+    assert (channels.max(1).values <= bounds[1] + 1e-5).all()

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -83,15 +83,9 @@ class ClassMeans(InversionAttack):
 
     def run(self, seen: SplitObservation, rng: Seeds) -> Reconstruction:
         """Rebuild every victim by the map that ties the class means; nothing in it is random."""
-        with torch.no_grad():
-            said = torch.cat([seen.cloud(part).softmax(1) for part in seen.messages.split(100)])
-        own = _in_proportion(seen.labels, said.mean(0))
-        messages, pictures, labels = seen.messages, seen.public.images[own], seen.labels[own]
-        if messages.ndim != 4:
-            messages = messages.flatten(1)[:, :, None, None]
-        deviation = messages.std((0, 2, 3), keepdim=True)
-        # A channel that hardly ever moves would weigh infinitely: at least 1 % of the largest.
-        deviation = deviation.clamp_min(1e-2 * float(deviation.max()) + 1e-12)
+        said, pictures, labels = _told(seen)
+        messages = _placed(seen.messages)
+        deviation = deviation_of(messages)
         typical = (messages.mean(0) - messages.mean((0, 2, 3))[:, None, None]) / deviation[0]
         messages = (messages - messages.mean(0)) / deviation
         mean = pictures.mean(0)
@@ -121,6 +115,49 @@ class ClassMeans(InversionAttack):
             rebuilt = _toned(rebuilt, pictures)
         found = {"kernel": float(kernel), "ridge": float(learned["ridge"])}
         return Reconstruction(rebuilt.clamp(0, 1), found)
+
+
+def likely_messages(seen: SplitObservation) -> Callable[[Tensor], Tensor]:
+    """Return a map from pictures [n, c, h, w] to about the messages that they would send.
+
+    The equations of ``ClassMeans`` the other way round: one convolution carries the mean pictures
+    of the classes to their mean messages. It is too simple for an edge, and enough to begin an
+    imitation of one with. Never outside the range in which messages were seen.
+    """
+    said, pictures, labels = _told(seen)
+    messages = _placed(seen.messages)
+    deviation, center, mean = deviation_of(messages), messages.mean(0), pictures.mean(0)
+    low, high = (bound((0, 2, 3), keepdim=True) for bound in (messages.amin, messages.amax))
+    known = F.one_hot(labels, said.shape[1]).to(said)
+    tried = []
+    for which, layout in enumerate(layouts(seen.message_shape, seen.image_shape)):
+        cells = layout.folded(pictures - mean)
+        scale = deviation_of(cells)
+        places = Layout(layout.cells, 1, layout.cells, (0, 0, 0, 0))
+        told = layout.padded((messages - center) / deviation)
+        ties = _Ties(known, said.argmax(1), places, cells / scale, told)
+        _, kernel, ridge = _choice([ties], KERNELS)
+        error = min(ties.errors(kernel))
+        (weight,) = ties.maps(list(range(len(ties.share))), kernel, [ridge])
+        tried.append((error, which, layout, scale, weight))
+    _, _, layout, scale, weight = min(tried, key=lambda one: one[:2])
+    left, _, top, _ = layout.padding
+    height, width = messages.shape[2:]
+
+    def expected(images: Tensor) -> Tensor:
+        cells = layout.folded(images - mean) / scale
+        found = F.conv2d(cells, weight, padding=weight.shape[-1] // 2)
+        found = found[:, :, top : top + height, left : left + width] * deviation + center
+        return found.clamp(low, high).reshape(-1, *seen.message_shape)
+
+    return expected
+
+
+def deviation_of(values: Tensor) -> Tensor:
+    """Return the standard deviation of each channel of [n, channels, ...], ready to divide by."""
+    deviation = values.std((0, *range(2, values.ndim)), keepdim=True)
+    # A channel that hardly ever moves would weigh infinitely: at least 1 % of the largest.
+    return deviation.clamp_min(1e-2 * float(deviation.max()) + 1e-12)
 
 
 @dataclass(frozen=True)
@@ -236,6 +273,19 @@ class _Ties:
             solved = vectors @ (told / (values + ridge * unit)[:, None])
             weights.append(nearer[:, None] * (solved if tall else a.T @ solved).float())
         return [one.T.unflatten(1, (-1, kernel, kernel)) for one in weights]
+
+
+def _told(seen: SplitObservation) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the cloud says of the messages, [n, classes], and pictures with their labels."""
+    with torch.no_grad():
+        said = torch.cat([seen.cloud(part).softmax(1) for part in seen.messages.split(100)])
+    own = _in_proportion(seen.labels, said.mean(0))
+    return said, seen.public.images[own], seen.labels[own]
+
+
+def _placed(messages: Tensor) -> Tensor:
+    """Return messages with a grid as they are, others at one place, [n, d, 1, 1]."""
+    return messages if messages.ndim == 4 else messages.flatten(1)[:, :, None, None]
 
 
 def _in_proportion(labels: Tensor, share: Tensor) -> Tensor:

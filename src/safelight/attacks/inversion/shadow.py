@@ -18,11 +18,15 @@ from safelight.attacks.attack import (
     Reconstruction,
     forward_flops,
 )
+from safelight.attacks.inversion.class_means import deviation_of, likely_messages
 from safelight.attacks.inversion.decoder import Decoder
 from safelight.catalog import Reference
 from safelight.stats.seeds import Seeds
 from safelight.threats.observation import Needs, SplitObservation
 from safelight.threats.split_inference import HE_2019
+
+#: A loss of messages [n, ...] of the public pictures in ``rows`` [n].
+_Loss = Callable[[Tensor, Tensor], Tensor]
 
 #: Offsets (down, right) at which the covariance of channels is compared: what tells a filter from
 #: its mirror image is how neighboring places go together.
@@ -44,13 +48,16 @@ class Shadow(InversionAttack):
     victims but their messages is used.
 
     Several shadows are begun; the one with the lowest loss, which the adversary sees, is trained
-    on.
+    on. From random weights most end at edges that match the moments in another way than the
+    target's. Aligned ones therefore begin, but for the first, at what class means say of messages
+    (``inversion/class_means``).
 
     Attributes:
         alignment: ``moments`` or ``none`` (the paper's).
         weight: of the alignment beside the cross-entropy.
         steps: optimizer steps of the shadow that is kept.
-        tries: shadows begun, for a fifth of the steps each.
+        tries: shadows begun, for a fifth of the steps each, and as many more to begin at class
+            means.
         batch_size: pictures a step; two at least, for moments are compared on halves.
         learning_rate: peak of the one-cycle schedule.
         precision: of the passes in training; ``bfloat16`` is faster where the hardware has it.
@@ -72,10 +79,11 @@ class Shadow(InversionAttack):
     def flops(self, seen: SplitObservation) -> float:
         """Return the cost of the shadows and of the inverse network."""
         edge = seen.untrained_edge(Seeds(0))
-        step = forward_flops(edge, seen.public.images[:1])
-        step += forward_flops(seen.cloud, seen.messages[:1])
+        imagining = forward_flops(edge, seen.public.images[:1])
+        step = imagining + forward_flops(seen.cloud, seen.messages[:1])
         steps = self.steps * (1 + (self.tries > 1) * self.tries / 5)
-        return 3 * steps * self.batch_size * step + self.decoder.flops(seen.imagine(edge))
+        cost = steps * step + (self.alignment != "none") * (self.tries - 1) / 5 * imagining
+        return 3 * self.batch_size * cost + self.decoder.flops(seen.imagine(edge))
 
     def run(self, seen: SplitObservation, rng: Seeds) -> Reconstruction:
         """Rebuild every victim by an inverse network of the shadow."""
@@ -90,30 +98,29 @@ class Shadow(InversionAttack):
 
     def _imitate(self, seen: SplitObservation, seeds: Seeds) -> dict[str, Tensor]:
         """Return the weights of the best of several shadows."""
-        distance = self._distance(seen)
+        imitation = self._imitation(seen)
+        few = max(self.steps // 5, 1)
+        expected = None
         begun = []
         for attempt in range(self.tries):
             own = seeds.child("try", str(attempt))
             edge = seen.untrained_edge(own)
+            if attempt and self.alignment != "none":
+                expected = expected or self._expectation(seen)
+                self._train(edge, seen, expected, own.child("class means"), few)
+            loss = 0.0
             if self.tries > 1:
-                loss = self._train(edge, seen, distance, own, max(self.steps // 5, 1))
-            else:
-                loss = 0.0
+                loss = self._train(edge, seen, imitation, own, few)
             begun.append((loss, attempt, edge))
         _, _, best = min(begun, key=lambda one: one[:2])
-        self._train(best, seen, distance, seeds.child("best"), self.steps)
+        self._train(best, seen, imitation, seeds.child("best"), self.steps)
         return dict(best.state_dict())
 
     def _train(
-        self,
-        edge: nn.Module,
-        seen: SplitObservation,
-        distance: Callable[[Tensor, Tensor], Tensor],
-        seeds: Seeds,
-        steps: int,
+        self, edge: nn.Module, seen: SplitObservation, loss_of: _Loss, seeds: Seeds, steps: int
     ) -> float:
         """Train in place; return the mean loss of the last fifth of the steps."""
-        public, cloud = seen.public, seen.cloud
+        public = seen.public
         pictures = public.images.contiguous(memory_format=torch.channels_last)
         draw = torch.Generator().manual_seed(seeds.integer())
         own = [one for one in edge.parameters() if one.requires_grad]
@@ -121,17 +128,14 @@ class Shadow(InversionAttack):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, self.learning_rate, total_steps=steps + 1, pct_start=0.1
         )
-        losses, half = [], self.precision == "bfloat16"
+        losses = []
         edge.train()
         for _ in range(steps):
             rows = torch.randint(len(public), (self.batch_size,), generator=draw)
             rows = rows.to(public.images.device)
-            labels = seen.labels[rows]
-            with torch.autocast(labels.device.type, torch.bfloat16, enabled=half):
+            with self._fast(rows):
                 messages = edge(pictures[rows])
-                logits = cloud(messages)
-            loss = F.cross_entropy(logits.float(), labels)
-            loss = loss + self.weight * distance(messages.float(), labels)
+            loss = loss_of(messages, rows)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -139,6 +143,35 @@ class Shadow(InversionAttack):
             losses.append(loss.detach())
         edge.eval()
         return float(torch.stack(losses[-max(steps // 5, 1) :]).mean())
+
+    def _imitation(self, seen: SplitObservation) -> _Loss:
+        """Return CE(c(g(x)), y) and how far messages are from being distributed as the victims'."""
+        distance = self._distance(seen)
+
+        def loss_of(messages: Tensor, rows: Tensor) -> Tensor:
+            labels = seen.labels[rows]
+            with self._fast(rows):
+                logits = seen.cloud(messages)
+            loss = F.cross_entropy(logits.float(), labels)
+            return loss + self.weight * distance(messages.float(), labels)
+
+        return loss_of
+
+    def _expectation(self, seen: SplitObservation) -> _Loss:
+        """Return the squared distance from what class means say, in units of the deviation."""
+        expected = likely_messages(seen)
+        unit = deviation_of(_placed(seen.messages))
+
+        def loss_of(messages: Tensor, rows: Tensor) -> Tensor:
+            gap = messages.float() - expected(seen.public.images[rows])
+            return (_placed(gap) / unit).square().mean()
+
+        return loss_of
+
+    def _fast(self, beside: Tensor) -> torch.autocast:
+        """Return the context of passes in training."""
+        half = self.precision == "bfloat16"
+        return torch.autocast(beside.device.type, torch.bfloat16, enabled=half)
 
     def _distance(self, seen: SplitObservation) -> Callable[[Tensor, Tensor], Tensor]:
         """Return how far messages with labels are from being distributed as the victims'."""
@@ -162,10 +195,7 @@ class Moments:
     def __init__(self, messages: Tensor, labels: Tensor, classes: int) -> None:
         self.classes = classes
         messages = _placed(messages)
-        each = (0, 2, 3) if messages.ndim == 4 else (0,)
-        deviation = messages.std(each)
-        # A channel that hardly ever moves would weigh infinitely: at least 1 % of the largest.
-        self.deviation = deviation.clamp_min(1e-2 * float(deviation.max()) + 1e-12)
+        self.deviation = deviation_of(messages).flatten()
         self.mean = messages.mean(0)
         self.of_class, count = self._class_means(messages, labels)
         self.share = count / len(labels)  # a mean of few messages is uncertain and weighs less
