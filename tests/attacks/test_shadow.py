@@ -1,5 +1,6 @@
 import torch
 
+from safelight.attacks.inversion.class_means import deviation_of
 from safelight.attacks.inversion.decoder import Decoder
 from safelight.attacks.inversion.shadow import Moments, Shadow
 from safelight.cache import Cache
@@ -52,3 +53,21 @@ def test_alignment_beats_the_cross_entropy_alone(tmp_path):
         claim = attack.run(seen.restricted(attack.needs), Seeds(0)).images
         reached[alignment] = float(ssim(claim, truth).mean())
     assert reached["moments"] > reached["none"] + 0.02
+
+
+def test_class_means_begin_a_shadow_nearer_to_the_edge_than_chance(tmp_path):
+    seen, secret = worlds.watch("lenet", Cache(tmp_path), victims=300)
+    view, attack = seen.restricted(Shadow.needs), Shadow(batch_size=64)
+    shadow = view.untrained_edge(Seeds(1))
+    victims, sent = secret.victims.images, seen.messages
+    unit = deviation_of(sent)
+
+    def explained():
+        with torch.no_grad():
+            gap = ((shadow(victims) - sent) / unit).square().mean()
+        return float(1 - gap / ((sent - sent.mean(0)) / unit).square().mean())
+
+    before = explained()
+    attack._train(shadow, view, attack._expectation(view), Seeds(1), 80)
+    assert before < 0.05
+    assert explained() > 0.25

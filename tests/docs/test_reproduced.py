@@ -10,6 +10,7 @@ from safelight.reports import numbers
 
 RESULTS = Path(__file__).parents[2] / "reproductions/split-inference/results"
 NAMES = ("mnist", "cifar10")
+OVERHEARD = "cifar10-overheard"
 
 
 def table(name):
@@ -51,8 +52,29 @@ def test_more_knowledge_never_does_worse(measured, score):
         assert all(more >= less for more, less in itertools.pairwise(ladder)), (cut, ladder)
 
 
+def test_every_seed_is_in_the_mean_and_beats_what_the_row_is_said_to_beat(measured):
+    for row in ran(measured):
+        assert len(row.seeds) >= (3 if measured.name == "mnist" else 2)
+        for score, means in row.by_seed.items():
+            assert sum(means) / len(row.seeds) == pytest.approx(row.scores[score].value, abs=2e-4)
+            if row.beaten:
+                assert min(means) > getattr(row.published, score)
+
+
+def test_who_overhears_more_messages_rebuilds_better_and_passes_the_control():
+    few = {(row.cut, row.adversary): row for row in table("cifar10").rows}
+    rows = table(OVERHEARD).rows
+    assert {row.cut for row in rows} == {"relu22", "relu32"}
+    for row in rows:
+        assert row.scores["psnr"].n == 8000
+        assert row.controls_passed
+        assert row.beaten
+        if row.cut == "relu22":
+            assert row.scores["ssim"].low > few[row.cut, row.adversary].scores["ssim"].high
+
+
 def test_the_page_shows_the_figures_of_the_tables():
     page = (RESULTS / "comparison.md").read_text()
-    for name in NAMES:
+    for name in (*NAMES, OVERHEARD):
         for row in ran(table(name)):
             assert numbers.number(row.scores["psnr"].value, 1) in page
