@@ -96,7 +96,7 @@ def theirs(table: str, name: str) -> float:
     """Return the seconds of their whole recipe for ten pictures at one cut."""
     model, (channels, side), pictures, networks = TABLES[table]
     shape = (channels, side, side)
-    network = catalog.build("classifier", model, {})
+    network = catalog.load("classifier", model)()
     target = Normalized(network, (0.5,) * channels, (0.5,) * channels).eval()
     edge = cut(target, name, shape)
     cloud = Cloud(edge, shape)
