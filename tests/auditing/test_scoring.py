@@ -1,4 +1,4 @@
-"""The positive control behind a defense."""
+"""The positive control: behind a defense, and of who only listens."""
 
 import dataclasses
 from dataclasses import dataclass

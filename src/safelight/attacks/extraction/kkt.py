@@ -48,7 +48,8 @@ class KKT(ExtractionAttack):
         layers: which explain: the ``first``, where small starts leave least behind, or ``all``.
         space: where candidates live: all ``pixels``; the ``row space`` of the first layer; or a
             prior that is learned, the plane of the ``public pictures``' principal components. Onto
-            the last two they are projected after each step.
+            the last two they are projected after each step; without public pictures nothing is
+            learned, and it is all pixels.
         components: of the public pictures.
         variation: weight of the mean absolute difference of neighboring pixels.
     """

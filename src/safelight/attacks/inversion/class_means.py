@@ -129,18 +129,16 @@ def likely_messages(seen: SplitObservation) -> Callable[[Tensor], Tensor]:
     deviation, center, mean = deviation_of(messages), messages.mean(0), pictures.mean(0)
     low, high = (bound((0, 2, 3), keepdim=True) for bound in (messages.amin, messages.amax))
     known = F.one_hot(labels, said.shape[1]).to(said)
-    tried = []
-    for which, layout in enumerate(layouts(seen.message_shape, seen.image_shape)):
+    ways, ties, scales = layouts(seen.message_shape, seen.image_shape), [], []
+    for layout in ways:
         cells = layout.folded(pictures - mean)
-        scale = deviation_of(cells)
+        scales.append(deviation_of(cells))
         places = Layout(layout.cells, 1, layout.cells, (0, 0, 0, 0))
         told = layout.padded((messages - center) / deviation)
-        ties = _Ties(known, said.argmax(1), places, cells / scale, told)
-        _, kernel, ridge = _choice([ties], KERNELS)
-        error = min(ties.errors(kernel))
-        (weight,) = ties.maps(list(range(len(ties.share))), kernel, [ridge])
-        tried.append((error, which, layout, scale, weight))
-    _, _, layout, scale, weight = min(tried, key=lambda one: one[:2])
+        ties.append(_Ties(known, said.argmax(1), places, cells / scales[-1], told))
+    which, kernel, ridge = _choice(ties, KERNELS)
+    (weight,) = ties[which].maps(list(range(len(ties[which].share))), kernel, [ridge])
+    layout, scale = ways[which], scales[which]
     left, _, top, _ = layout.padding
     height, width = messages.shape[2:]
 
